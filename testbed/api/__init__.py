@@ -1,0 +1,1 @@
+"""What a user writes: typed views of Kubernetes objects, defaults, validation, allocation. Pure."""

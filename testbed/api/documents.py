@@ -1,0 +1,75 @@
+"""Kubernetes objects as documents: plain dicts in the API's JSON shape, made from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from testbed.errors import UsageError
+
+#: An object as the API carries it: JSON values under their API field names.
+Document: TypeAlias = dict[str, Any]
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML whose timestamps stay strings, as in JSON."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load_documents(text: str, source: str) -> list[Document]:
+    """Every object in the YAML (or JSON) stream `text`; a List is opened.
+
+    `source` names the text in messages. Raises UsageError where the text doesn't parse or a
+    document is not an object with apiVersion and kind.
+    """
+    try:
+        loaded = list(yaml.load_all(text, Loader=_Loader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f" line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{source}:{place} isn't valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source}: isn't valid YAML: {str(error).splitlines()[0]}") from None
+    return [item for entry in loaded if entry is not None for item in _open_list(entry, source)]
+
+
+def load_file(path: Path | str) -> list[Document]:
+    """The objects in file `path`; raises UsageError for a file that can't be read or parsed."""
+    try:
+        text = Path(path).read_text()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a text file") from None
+    return load_documents(text, str(path))
+
+
+def _open_list(entry: object, source: str) -> Iterator[Document]:
+    if not isinstance(entry, dict):
+        raise UsageError(f"{source}: a {type(entry).__name__} where an object is expected")
+    for field in ("apiVersion", "kind"):
+        if not isinstance(entry.get(field), str):
+            raise UsageError(f"{source}: an object without {field}")
+    if entry["kind"].endswith("List") and isinstance(entry.get("items"), list):
+        for item in entry["items"]:
+            yield from _open_list(item, source)
+        return
+    yield entry
+
+
+def name_of(document: Document) -> str:
+    """`metadata.name`, or "" where there is none."""
+    return str((document.get("metadata") or {}).get("name") or "")
+
+
+def namespace_of(document: Document) -> str:
+    """`metadata.namespace`, or "" where there is none."""
+    return str((document.get("metadata") or {}).get("namespace") or "")

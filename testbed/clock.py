@@ -1,0 +1,67 @@
+"""One clock for everything that waits in real life: probe periods, propagation, affinity timeouts.
+
+Code that waits takes a `Clock`; a scenario can hand it a `ManualClock` and step it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """A call that has been scheduled and can be taken back."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Seconds since an arbitrary start, wall time for timestamps, and calls at a later time."""
+
+    def now(self) -> float: ...
+
+    def wall(self) -> float: ...
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> Timer: ...
+
+
+class _ManualTimer:
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class ManualClock:
+    """A clock that moves only when told to; timers run in order, each at its own time."""
+
+    def __init__(self, wall: float | None = None) -> None:
+        self._now = 0.0
+        self._wall_start = time.time() if wall is None else wall
+        self._queue: list[tuple[float, int, _ManualTimer, Callable[[], None]]] = []
+        self._sequence = itertools.count()
+
+    def now(self) -> float:
+        return self._now
+
+    def wall(self) -> float:
+        return self._wall_start + self._now
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
+        timer = _ManualTimer()
+        heapq.heappush(self._queue, (self._now + delay, next(self._sequence), timer, call))
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        """Move `seconds` on, running every timer that falls due on the way."""
+        end = self._now + seconds
+        while self._queue and self._queue[0][0] <= end:
+            due, _, timer, call = heapq.heappop(self._queue)
+            self._now = due
+            if not timer.cancelled:
+                call()
+        self._now = end

@@ -1,0 +1,1 @@
+"""The fake cloud: public addresses, load balancers, public DNS."""

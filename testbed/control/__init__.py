@@ -1,0 +1,1 @@
+"""The control plane: store, controllers, kubelet, API server."""

@@ -1,0 +1,1 @@
+"""One controller a file; they talk to one another only through the store."""

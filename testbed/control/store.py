@@ -1,0 +1,191 @@
+"""The cluster's objects, with versions and watches.
+
+Level-triggered readers look at the whole state; watchers are told only that something changed. The
+store holds documents that have already been defaulted, allocated and validated (`testbed.api`).
+"""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TypeAlias
+
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.clock import Clock
+
+
+class EventType(Enum):
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change of one object. `old` is None for ADDED; `object` is the last state for DELETED."""
+
+    type: EventType
+    resource: str
+    object: Document
+    old: Document | None
+    version: int
+
+
+Watcher: TypeAlias = Callable[[Event], None]
+
+
+class NotFoundError(KeyError):
+    """No such object; args: resource, namespace, name."""
+
+
+class AlreadyExistsError(KeyError):
+    """An object of that name exists; args: resource, namespace, name."""
+
+
+class ConflictError(ValueError):
+    """The object has changed since it was read; args: resource, namespace, name."""
+
+
+class Store:
+    """Objects by resource (`services`, `endpointslices` …), namespace ("" if cluster-wide) and name.
+
+    Documents that come out are the stored ones: read them, never change them (copy first).
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._objects: dict[str, dict[tuple[str, str], Document]] = {}
+        self._watchers: dict[str, list[Watcher]] = {}
+        self.version = 0
+
+    # reading
+
+    def get(self, resource: str, namespace: str, name: str) -> Document:
+        """The object; raises NotFoundError."""
+        try:
+            return self._objects[resource][namespace, name]
+        except KeyError:
+            raise NotFoundError(resource, namespace, name) from None
+
+    def find(self, resource: str, namespace: str, name: str) -> Document | None:
+        """The object, or None."""
+        return self._objects.get(resource, {}).get((namespace, name))
+
+    def list(self, resource: str, namespace: str | None = None) -> list[Document]:
+        """All objects of a resource (of one namespace), in order of namespace and name."""
+        found = self._objects.get(resource, {})
+        return [found[key] for key in sorted(found) if namespace is None or key[0] == namespace]
+
+    def resources(self) -> Iterator[str]:
+        """The resources of which an object has ever been stored."""
+        return iter(self._objects)
+
+    # writing
+
+    def create(self, resource: str, document: Document) -> Document:
+        """Store a new object with uid, creationTimestamp, generation 1 and a version.
+
+        Raises AlreadyExistsError.
+        """
+        key = namespace_of(document), name_of(document)
+        objects = self._objects.setdefault(resource, {})
+        if key in objects:
+            raise AlreadyExistsError(resource, *key)
+        stored = copy.deepcopy(document)
+        meta = stored["metadata"]
+        meta["uid"] = str(uuid.uuid4())
+        meta["creationTimestamp"] = self.timestamp()
+        if "spec" in stored or "generation" in meta:
+            meta["generation"] = 1
+        return self._put(EventType.ADDED, resource, key, stored, None)
+
+    def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
+        """Replace an object; `generation` grows when anything but metadata and status changed.
+
+        An update that changes nothing makes no event. An object whose last finalizer goes while it
+        is being deleted disappears. Raises NotFoundError, and ConflictError where the document
+        carries a resourceVersion other than the stored one.
+        """
+        key = namespace_of(document), name_of(document)
+        old = self.get(resource, *key)
+        sent = document["metadata"].get("resourceVersion")
+        if sent and sent != old["metadata"]["resourceVersion"]:
+            raise ConflictError(resource, *key)
+        stored = copy.deepcopy(document)
+        meta, old_meta = stored["metadata"], old["metadata"]
+        for field in ("uid", "creationTimestamp", "generation", "resourceVersion"):
+            if field in old_meta:
+                meta[field] = old_meta[field]
+        if stored == old:
+            return old
+        if not status and "generation" in old_meta and _essence(stored) != _essence(old):
+            meta["generation"] = old_meta["generation"] + 1
+        if meta.get("deletionTimestamp") and not meta.get("finalizers"):
+            return self._remove(resource, key, stored)
+        return self._put(EventType.MODIFIED, resource, key, stored, old)
+
+    def delete(
+        self, resource: str, namespace: str, name: str, *, grace: int | None = None
+    ) -> Document:
+        """Delete an object: at once, or mark it (deletionTimestamp) while finalizers or grace hold it.
+
+        Raises NotFoundError. `grace` 0 or None removes an object without finalizers at once.
+        """
+        old = self.get(resource, namespace, name)
+        if not grace and not old["metadata"].get("finalizers"):
+            return self._remove(resource, (namespace, name), old)
+        if old["metadata"].get("deletionTimestamp") and grace is None:
+            return old
+        stored = copy.deepcopy(old)
+        stored["metadata"]["deletionTimestamp"] = self.timestamp(grace or 0)
+        stored["metadata"]["deletionGracePeriodSeconds"] = grace or 0
+        if "generation" in stored["metadata"]:
+            stored["metadata"]["generation"] += 1
+        return self._put(EventType.MODIFIED, resource, (namespace, name), stored, old)
+
+    # watching
+
+    def watch(self, resource: str, watcher: Watcher) -> Callable[[], None]:
+        """Call `watcher` with every later Event of `resource`; returns the call that ends it."""
+        watchers = self._watchers.setdefault(resource, [])
+        watchers.append(watcher)
+        return lambda: watchers.remove(watcher)
+
+    def timestamp(self, ahead: float = 0) -> str:
+        """Wall time as the API prints it, `ahead` seconds from now."""
+        moment = datetime.fromtimestamp(self._clock.wall() + ahead, UTC)
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _put(
+        self,
+        kind: EventType,
+        resource: str,
+        key: tuple[str, str],
+        stored: Document,
+        old: Document | None,
+    ) -> Document:
+        self.version += 1
+        stored["metadata"]["resourceVersion"] = str(self.version)
+        self._objects[resource][key] = stored
+        self._tell(Event(kind, resource, stored, old, self.version))
+        return stored
+
+    def _remove(self, resource: str, key: tuple[str, str], last: Document) -> Document:
+        old = self._objects[resource].pop(key)
+        self.version += 1
+        gone = copy.deepcopy(last)
+        gone["metadata"]["resourceVersion"] = str(self.version)
+        self._tell(Event(EventType.DELETED, resource, gone, old, self.version))
+        return gone
+
+    def _tell(self, event: Event) -> None:
+        for watcher in tuple(self._watchers.get(event.resource, ())):
+            watcher(event)
+
+
+def _essence(document: Document) -> Document:
+    return {k: v for k, v in document.items() if k not in ("metadata", "status")}

@@ -1,0 +1,1 @@
+"""Mininet's Topo, Node, Link and Net on top of the fabric."""

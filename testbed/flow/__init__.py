@@ -1,0 +1,1 @@
+"""What happened to a packet: Flow, Hop, Path, Verdict. Pure."""

@@ -1,0 +1,1 @@
+"""Packets out, captures and traces in, put together as one Path."""

@@ -1,0 +1,1 @@
+"""kube-proxy: state, decision and rules, once for every backend."""

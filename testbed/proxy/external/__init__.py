@@ -1,0 +1,1 @@
+"""A node proxy that the user brings."""

@@ -1,0 +1,1 @@
+"""A Path as text, JSON, HTML, pcapng."""

@@ -1,0 +1,1 @@
+"""Scenarios: what they are, how they are found and run."""

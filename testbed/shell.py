@@ -1,0 +1,71 @@
+"""The only door to subprocesses."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from testbed.errors import CannotRunError, TestbedError
+
+
+class CommandError(TestbedError):
+    """A program ended with a status other than 0.
+
+    Carries what is needed to run it by hand: `argv`, `netns` (name or None), `status`, `output`.
+    """
+
+    def __init__(self, argv: Sequence[str], netns: str | None, status: int, output: str) -> None:
+        self.argv = tuple(argv)
+        self.netns = netns
+        self.status = status
+        self.output = output
+        where = f" in {netns}" if netns else ""
+        last = output.strip().splitlines()[-1] if output.strip() else "no output"
+        super().__init__(f"{shlex.join(argv)}{where}: exit status {status}: {last}")
+
+
+def find_program(name: str, package: str | None = None) -> str:
+    """Path of program `name`; raise CannotRunError naming the Debian package that has it."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path is None:
+        hint = f"; install it with: apt-get install {package or name}"
+        raise CannotRunError(f"program {name!r} is not installed{hint}")
+    return path
+
+
+def namespace_prefix(netns_fd: int | None) -> list[str]:
+    """The argv prefix that puts a program into the network namespace behind `netns_fd`."""
+    return [] if netns_fd is None else ["nsenter", f"--net=/proc/{os.getpid()}/fd/{netns_fd}"]
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    input: str | bytes | None = None,
+    netns_fd: int | None = None,
+    netns: str | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+) -> str:
+    """Run `argv` to its end and return its standard output (text).
+
+    `netns_fd` runs it in that network namespace; `netns` is that namespace's name, for messages.
+    With `check`, raise CommandError for a status other than 0 (standard error is its output).
+    """
+    data = input.encode() if isinstance(input, str) else input
+    done = subprocess.run(
+        [*namespace_prefix(netns_fd), *argv],
+        input=data,
+        stdin=subprocess.DEVNULL if data is None else None,
+        capture_output=True,
+        env=None if env is None else dict(env),
+        timeout=timeout,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        raise CommandError(argv, netns, done.returncode, (done.stderr or done.stdout).decode())
+    return done.stdout.decode()
