@@ -9,7 +9,7 @@ EXIT_CANNOT_RUN = 3
 
 
 class TestbedError(Exception):
-    """Base of the errors that are the user's to read: one line that says what, where, what to do."""
+    """Base of the errors that are the user's to read: what, where, what to do, in one line."""
 
     __test__ = False  # pytest must not collect it
     exit_code = EXIT_CHECK_FAILED

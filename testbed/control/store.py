@@ -51,7 +51,7 @@ class ConflictError(ValueError):
 
 
 class Store:
-    """Objects by resource (`services`, `endpointslices` …), namespace ("" if cluster-wide) and name.
+    """Objects by resource (`services`, `pods` …), namespace ("" if cluster-wide) and name.
 
     Documents that come out are the stored ones: read them, never change them (copy first).
     """
@@ -131,7 +131,7 @@ class Store:
     def delete(
         self, resource: str, namespace: str, name: str, *, grace: int | None = None
     ) -> Document:
-        """Delete an object: at once, or mark it (deletionTimestamp) while finalizers or grace hold it.
+        """Delete an object, or mark it (deletionTimestamp) while finalizers or grace hold it.
 
         Raises NotFoundError. `grace` 0 or None removes an object without finalizers at once.
         """
