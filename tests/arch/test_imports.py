@@ -29,6 +29,7 @@ LAYERS = {
     "testbed.shell": 3,
     "testbed.fabric": 3,
     "testbed.probe": 3,
+    "testbed.runtime": 3,
     "testbed.proxy.iptables.apply": 3,
     "testbed.proxy.nftables.apply": 3,
     "testbed.proxy.kernel": 3,
