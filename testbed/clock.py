@@ -5,12 +5,14 @@ Code that waits takes a `Clock`; a scenario can hand it a `ManualClock` and step
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 import itertools
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Timer(Protocol):

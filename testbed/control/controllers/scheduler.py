@@ -180,7 +180,7 @@ def _expression(expression: Document, labels: dict[str, str]) -> bool:
         if value is None or not value.lstrip("-").isdigit():
             return False
         return int(value) > int(values[0]) if operator == "Gt" else int(value) < int(values[0])
-    return (value is not None) == (operator == "Exists")
+    return (value is not None) is (operator == "Exists")
 
 
 def _host_ports_taken(pod: Document, node: str, placed: Sequence[Document]) -> bool:
