@@ -1,7 +1,7 @@
 """The expectation language: `expect(path).delivered_to("web").source_seen("203.0.113.10")`.
 
-Every check returns the expectation, so that they chain; one that fails raises CheckFailedError whose
-text has the check, what was seen, and the whole path as evidence.
+Every check returns the expectation, so that they chain; one that fails raises CheckFailedError with
+the check, what was seen, and the whole path as evidence.
 """
 
 from __future__ import annotations

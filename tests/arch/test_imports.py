@@ -27,6 +27,7 @@ LAYERS = {
     "testbed.ingress": 2,
     "testbed.report": 2,
     "testbed.shell": 3,
+    "testbed.features": 3,
     "testbed.fabric": 3,
     "testbed.probe": 3,
     "testbed.runtime": 3,
