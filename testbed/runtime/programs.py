@@ -62,10 +62,10 @@ def start(
     loop: asyncio.AbstractEventLoop,
     mounts: Sequence[tuple[Path, str]] = (),
 ) -> Program:
-    """Start a program in network namespace `netns_fd` with mount, UTS and PID namespaces of its own.
+    """Start a program in network namespace `netns_fd`; mount, UTS and PID namespaces are its own.
 
-    `mounts` are (file of ours, place in the Pod) bind mounts. Its output is appended to `log`. Raises
-    FileNotFoundError where the program isn't installed.
+    `mounts` are (file of ours, place in the Pod) bind mounts. Its output is appended to `log`.
+    Raises FileNotFoundError where the program isn't installed.
     """
     argv = shell.in_pod_namespaces(spec.argv, netns_fd, spec.hostname, mounts)
     with log.open("ab") as output:
