@@ -1,4 +1,4 @@
-"""Programs in Pods: a container's `command:` runs in the Pod's namespaces, its output is its log."""
+"""Programs in Pods: `command:` runs in the Pod's namespaces, its output is the Pod's log."""
 
 from __future__ import annotations
 
