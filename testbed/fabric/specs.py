@@ -182,7 +182,8 @@ def faults(plan: Plan) -> list[str]:
     ]
     seen: set[tuple[str, str]] = set()
     ends = [end for veth in plan.veths for end in (veth.left, veth.right)]
-    for link in (*plan.bridges, *plan.vxlans, *ends):
+    links: list[Bridge | Vxlan | End] = [*plan.bridges, *plan.vxlans, *ends]
+    for link in links:
         where = f"interface {link.interface!r} in {link.namespace}"
         if not _NAME.fullmatch(link.interface) or len(link.interface) > INTERFACE_NAME_LIMIT:
             found.append(f"{where}: a name has 1 to {INTERFACE_NAME_LIMIT} letters and digits")
