@@ -117,17 +117,24 @@ class PathExpectation:
         carriers = [h.namespace for h in self.path.hops if wanted in _destinations(h)]
         return self._check(not carriers, f"no packet carried {address}", _at(carriers))
 
-    def met(self, words: str, at: str | None = None) -> PathExpectation:
-        """A rule with `words` in its text, chain or meaning matched (in namespace `at`)."""
-        hits = [
-            hit
-            for hop in (*self.path.hops, *self.path.reply)
-            if at in (None, hop.namespace)
-            for hit in hop.rules
-            if words in f"{hit.chain} {hit.text} {hit.meaning}"
-        ]
-        shown = describe_rule(hits[0]) if hits else words
-        return self._check(bool(hits), f"rule met{_place(at)}: {shown}", "no such rule on the path")
+    def met(self, *words: str, at: str | None = None) -> PathExpectation:
+        """A rule that has all `words` in its text, chain, element or meaning matched.
+
+        Case doesn't matter, so that `dnat` finds the rule of either proxy mode.
+        """
+        hit = next((h for h in self._rules(at) if _has_words(h, words)), None)
+        shown = describe_rule(hit) if hit else " ".join(words)
+        return self._check(hit is not None, f"{_where(at)}{shown}", "no such rule on the path")
+
+    def met_no(self, *words: str, at: str | None = None) -> PathExpectation:
+        """No rule that has all `words` matched."""
+        hit = next((h for h in self._rules(at) if _has_words(h, words)), None)
+        seen = describe_rule(hit) if hit else ""
+        return self._check(hit is None, f"{_where(at)}no rule with {' '.join(words)}", seen)
+
+    def _rules(self, at: str | None) -> list[RuleHit]:
+        hops = (*self.path.hops, *self.path.reply)
+        return [hit for hop in hops if at in (None, hop.namespace) for hit in hop.rules]
 
     def _check(self, holds: bool, sentence: str, seen: str) -> PathExpectation:
         if not holds:
@@ -149,6 +156,15 @@ def is_pod_of(backend: str, name: str) -> bool:
 def describe_rule(hit: RuleHit) -> str:
     """A rule in one line: where it is, and its meaning or text."""
     return f"{hit.table} {hit.chain}: {hit.meaning or hit.text}"
+
+
+def _has_words(hit: RuleHit, words: Iterable[str]) -> bool:
+    text = f"{hit.chain} {hit.text} {hit.element} {hit.meaning}".lower()
+    return all(word.lower() in text for word in words)
+
+
+def _where(at: str | None) -> str:
+    return f"{at}: " if at else ""
 
 
 def _destinations(hop: Hop) -> tuple[str, str]:

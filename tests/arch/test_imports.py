@@ -45,6 +45,7 @@ LAYERS = {
     "testbed.ingress.server": 3,
     "testbed.control": 4,
     "testbed.cluster": 5,
+    "testbed.lab": 5,
     "testbed.emu": 5,
     "testbed.scenario": 6,
     "testbed.cli": 7,
