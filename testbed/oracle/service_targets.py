@@ -44,11 +44,11 @@ def service_targets(
         raise UsageError(
             f"{name} is an ExternalName: only a DNS alias of {service.external_name}, no packets"
         )
-    if not service.headless and not service.cluster_ips:
+    vips = [canonical(ip) for ip in service.cluster_ips if canonical(ip)]
+    if not service.headless and not vips:
         raise UsageError(
             f"{name} has no ClusterIP: give the objects as the API server returns them"
         )
-    vips = [canonical(ip) for ip in service.cluster_ips if canonical(ip)]
     if protocol == "ICMP":
         return [Target("ClusterIP", "", vip, 0, protocol, service) for vip in vips]
     chosen = pick_port(service, port, protocol)

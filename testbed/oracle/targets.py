@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from testbed.api.objects import NamespacedName, Node, Pod, Service, family_of
@@ -287,51 +287,46 @@ def _kind_of(world: World, word: Word, namespace: str, kinds: Iterable[str]) -> 
     for kind in kinds:
         if known[kind]:
             return kind
-    every = {
-        "svc": [f"svc/{_short(k, key.namespace)}" for k in world.services],
-        "pod": [f"pod/{_short(k, key.namespace)}" for k in world.pods],
-        "node": [f"node/{name}" for name in world.nodes],
+    labels = {
+        "svc": {k.name: f"svc/{_short(k, key.namespace)}" for k in world.services},
+        "pod": {k.name: f"pod/{_short(k, key.namespace)}" for k in world.pods},
+        "node": {name: f"node/{name}" for name in world.nodes},
     }
-    names = [name for kind in kinds for name in every[kind]]
-    raise UsageError(
-        f"nothing is called {word.name!r}{_near(f'{next(iter(kinds))}/{word.name}', names)}"
-    )
+    names = {name: label for kind in kinds for name, label in labels[kind].items()}
+    near = [names[n] for n in difflib.get_close_matches(word.name, names, n=3, cutoff=0.5)]
+    listed = f"did you mean {_listed(near)}?" if near else f"known are {_few(names.values())}"
+    raise UsageError(f"nothing is called {word.name!r}; {listed}")
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    return UsageError(f"no {kind} {name!r}{_near(name, list(known))}")
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    listed = f"did you mean {_listed(near)}?" if near else f"known are {_few(names)}"
+    return UsageError(f"no {kind} {name!r}; {listed}")
 
 
-def _unknown_in(key: NamespacedName, kind: str, known: Iterable[NamespacedName]) -> UsageError:
+def _unknown_in(key: NamespacedName, kind: str, known: Collection[NamespacedName]) -> UsageError:
     """The nearest names, first those of other namespaces under the same name."""
-    keys = list(known)
-    same = [f"{kind}/{k}" for k in keys if k.name == key.name]
-    hint = f"; did you mean {_listed(same)}?" if same else ""
-    if not hint:
-        near = {k.name: k for k in keys}
-        found = difflib.get_close_matches(key.name, near, n=3, cutoff=0.5)
-        names = [f"{kind}/{_short(near[n], key.namespace)}" for n in found]
-        hint = f"; did you mean {_listed(names)}?" if names else _some(kind, keys)
+    keys = {k.name: k for k in known} | {k.name: k for k in known if k.namespace == key.namespace}
+    near = [str(k) for k in sorted(known) if k.name == key.name] or [
+        _short(keys[n], key.namespace)
+        for n in difflib.get_close_matches(key.name, keys, n=3, cutoff=0.5)
+    ]
+    listed = f"known are {_few(f'{kind}/{_short(k, key.namespace)}' for k in known)}"
+    if near:
+        listed = f"did you mean {_listed([f'{kind}/{n}' for n in near])}?"
     noun = {"svc": "Service", "pod": "Pod"}[kind]
-    return UsageError(f"no {noun} {key.name!r} in namespace {key.namespace}{hint}")
+    return UsageError(f"no {noun} {key.name!r} in namespace {key.namespace}; {listed}")
 
 
 def _short(key: NamespacedName, namespace: str) -> str:
     return key.name if key.namespace == namespace else str(key)
 
 
-def _some(kind: str, keys: list[NamespacedName]) -> str:
-    if not keys:
-        return "; there is none at all"
-    more = ", …" if len(keys) > 5 else ""
-    return f"; there are {', '.join(f'{kind}/{k}' for k in sorted(keys)[:5])}{more}"
-
-
-def _near(name: str, names: list[str]) -> str:
-    found = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if found:
-        return f"; did you mean {_listed(found)}?"
-    return f"; there are {', '.join(sorted(names)[:5])}" if names else "; there is none at all"
+def _few(names: Iterable[str]) -> str:
+    """Up to five names, or that there are none."""
+    found = sorted(names)
+    return ", ".join(found[:5]) + (", …" if len(found) > 5 else "") if found else "none at all"
 
 
 def _listed(names: list[str]) -> str:

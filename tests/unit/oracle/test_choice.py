@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.oracle.choice import Choice, Usable, choose
@@ -103,6 +103,7 @@ ENDPOINTS = st.lists(
 ).map(tuple)
 
 
+@settings(deadline=None)
 @given(ENDPOINTS)
 def test_nothing_unusable_is_ever_chosen(endpoints: tuple[Usable, ...]) -> None:
     choice = choose(endpoints, "n0", "a")
