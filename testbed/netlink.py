@@ -42,11 +42,15 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 class NetlinkError(OSError):
-    """The kernel refused a message; `index` is its place in the batch."""
+    """The kernel refused a message; `index` is its place in the batch.
+
+    `refused` has the places of all that were refused.
+    """
 
     def __init__(self, code: int, index: int, message: str = "") -> None:
         super().__init__(code, message or os.strerror(code))
         self.index = index
+        self.refused = [index]
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -244,6 +248,8 @@ class NetlinkSocket:
                 code, words = error_of(received)
                 if code and failure is None:
                     failure = NetlinkError(code, received.sequence - first, words)
+                elif code and failure is not None:
+                    failure.refused.append(received.sequence - first)
                 if received.sequence == last:
                     if failure is not None:
                         raise failure

@@ -38,6 +38,8 @@ LAYERS = {
     "testbed.proxy.external": 3,
     "testbed.dns.server": 3,
     "testbed.cloud.dataplane": 3,
+    "testbed.cloud.health": 3,
+    "testbed.cloud.fake": 3,
     "testbed.ingress.server": 3,
     "testbed.control": 4,
     "testbed.cluster": 5,
