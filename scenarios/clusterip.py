@@ -7,8 +7,8 @@ is no way to the address at all.
 """
 
 from testbed.api.status import StatusError
-from testbed.cluster import Cluster
 
+from testbed.cluster import Cluster
 from testbed.scenario import Steps, expect, scenario
 from testbed.scenario.expect import check
 

@@ -6,7 +6,6 @@ node picks a Pod, rewrites the destination, and masquerades.
 """
 
 from testbed.cluster import Cluster
-
 from testbed.scenario import Steps, expect, scenario
 from testbed.scenario.expect import check
 

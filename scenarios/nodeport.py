@@ -8,7 +8,6 @@ why the Pod sees a node as its client.
 """
 
 from testbed.cluster import Cluster
-
 from testbed.flow import Path
 from testbed.scenario import Steps, expect, scenario
 from testbed.scenario.expect import check

@@ -219,14 +219,15 @@ class Kubelet(Controller):
         ended = state.exit_code is not None
         return not ended or policy == "Always" or (policy == "OnFailure" and state.exit_code != 0)
 
-    def exited(self, uid: str, container: str, code: int) -> None:
-        """The runtime says that a container's program has ended."""
+    def exited(self, uid: str, container: str, code: int) -> Key | None:
+        """The runtime says that a container's program has ended; the key to look at again."""
         pod = self._running.get(uid)
         if pod is None:
-            return
+            return None
         state = pod.containers[container]
         state.running, state.exit_code, state.finished = False, code, self.store.timestamp()
         state.failed(self.api.clock.now())
+        return pod.sandbox.key
 
     def _listen(self, document: Document, pod: _RunningPod) -> None:
         services = self.store.list("services", namespace_of(document))

@@ -227,8 +227,9 @@ def test_a_program_that_ends_is_restarted_after_a_growing_delay() -> None:
     world.create("pods", pod("job"))
     (uid,) = world.runtime.sandboxes
     for restarts, delay in enumerate((10, 20), 1):
-        world.kubelet.exited(uid, "c", 1)
-        world.manager.enqueue(world.kubelet, ("default", "job"))
+        key = world.kubelet.exited(uid, "c", 1)
+        assert key == ("default", "job")
+        world.manager.enqueue(world.kubelet, key)
         world.run()
         state = world.pods()[0]["status"]["containerStatuses"][0]
         assert "terminated" in state["state"]
