@@ -144,6 +144,10 @@ class Cluster:
         found = self._running.call(lambda: self.core.pods("default"))
         return [p for p in found if not prefix or _belongs(p.key.name, prefix)]
 
+    def all_pods(self) -> list[Pod]:
+        """The Pods of every namespace, in order of namespace and name."""
+        return self._running.call(self.core.pods)
+
     def nodes(self) -> list[Node]:
         """The Nodes, in order of their names."""
         return self._running.call(self.core.nodes)
@@ -166,6 +170,10 @@ class Cluster:
                 return pod.node_name
         return namespace if namespace in self.node_names() else ""
 
+    def services(self) -> list[Service]:
+        """Every Service, in order of namespace and name."""
+        return self._running.call(self.core.services)
+
     # packets
 
     def probe(
@@ -180,9 +188,9 @@ class Cluster:
     ) -> Path:
         """Send one real exchange from `source` to `target` and follow it through every namespace.
 
-        `source` is `client`, `pod/NAME`, `node/NAME` …; `target` an address with a port, `svc/NAME`,
-        `pod/NAME:PORT` …; `request` are fields of probe.exchange.Request (`http_path`, `source_port`,
-        `timeout` …). Raises UsageError for words that mean nothing here.
+        `source` is `client`, `pod/NAME`, `node/NAME` …; `target` an address with a port,
+        `svc/NAME`, `pod/NAME:PORT` …; `request` are fields of probe.exchange.Request (`http_path`,
+        `source_port`, `timeout` …). Raises UsageError for words that mean nothing here.
         """
         return self.observe(
             source, target, port=port, protocol=protocol, family=family, **request

@@ -31,7 +31,11 @@ _PR_SET_PDEATHSIG = 1
 
 Arguments: TypeAlias = dict[str, Any]
 #: Does a verb in a running lab: (cluster, arguments, tell a line of progress) → JSON value.
-Handler: TypeAlias = "Callable[[Cluster, Arguments, Callable[[str], None]], Any]"
+Handler: TypeAlias = "Callable[[Running, Arguments, Tell], Any]"
+#: Takes a line of progress.
+Tell: TypeAlias = Callable[[str], None]
+#: What runs in the background.
+Running: TypeAlias = "Cluster"
 
 
 # the lab's side
@@ -40,7 +44,7 @@ Handler: TypeAlias = "Callable[[Cluster, Arguments, Callable[[str], None]], Any]
 class Server:
     """Serves one running lab until `down` or a signal ends it."""
 
-    def __init__(self, cluster: Cluster, handlers: dict[str, Handler]) -> None:
+    def __init__(self, cluster: Running, handlers: dict[str, Handler]) -> None:
         self._cluster = cluster
         self._handlers = {**handlers, "down": self._down}
         self._ended = threading.Event()
@@ -87,12 +91,12 @@ class Server:
                 traceback.print_exc()
                 send(error=f"{type(error).__name__}: {error} (see {LOG_NAME})", code=1)
 
-    def _down(self, cluster: Cluster, arguments: Arguments, tell: Callable[[str], None]) -> None:
+    def _down(self, cluster: Running, arguments: Arguments, tell: Tell) -> None:
         self._ended.set()
 
 
 def start_in_background(
-    name: str, build: Callable[[Callable[[str], None]], Cluster], handlers: dict[str, Handler]
+    name: str, build: Callable[[Tell], Running], handlers: dict[str, Handler]
 ) -> Iterator[str]:
     """Build a lab in a process of its own and leave it serving; yields its progress, line by line.
 
@@ -128,7 +132,7 @@ def start_in_background(
 
 def _background(
     name: str,
-    build: Callable[[Callable[[str], None]], Cluster],
+    build: Callable[[Tell], Running],
     handlers: dict[str, Handler],
     writing: int,
 ) -> int:
@@ -188,9 +192,7 @@ def _connect(name: str) -> socket.socket | None:
     return connection
 
 
-def ask(
-    name: str, verb: str, tell: Callable[[str], None] = lambda line: None, **arguments: Any
-) -> Any:
+def ask(name: str, verb: str, tell: Tell = lambda line: None, **arguments: Any) -> Any:
     """Have lab `name` do `verb`; returns its result.
 
     Raises UsageError where no such lab runs, and what the lab raised otherwise.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from testbed.errors import CheckFailedError
 from testbed.flow import DELIVERED, DROPPED, NO_ROUTE, REFUSED, TIMEOUT, Hop, Path, RuleHit
-from testbed.report.text import path_text
+from testbed.report.text import render
 from testbed.scenario.steps import current_steps
 
 
@@ -138,7 +138,7 @@ class PathExpectation:
 
     def _check(self, holds: bool, sentence: str, seen: str) -> PathExpectation:
         if not holds:
-            evidence = path_text(self.path)
+            evidence = render(self.path)
             raise CheckFailedError(f"expected: {sentence}; seen: {seen}\n{evidence}")
         steps = current_steps()
         if steps is not None:

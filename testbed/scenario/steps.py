@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.flow import Path, path_to_json
-from testbed.report.text import path_text
+from testbed.report.text import render
 
 _current: ContextVar[Steps | None] = ContextVar("steps", default=None)
 
@@ -47,7 +47,7 @@ class Steps:
         """Print a path, and keep it as evidence."""
         step = self._step()
         step.paths.append(path)
-        for line in path_text(path).splitlines():
+        for line in render(path).splitlines():
             step.lines.append(line)
             self._tell(f"     {line}" if line else "")
 
