@@ -76,13 +76,14 @@ class RuleSet:
 
     A chain's content is its `static` lines, then every Service's contribution in the order of
     ServicePortName, then its `tail`. `static` names every chain that isn't a Service's own,
-    built-in chains included where they hold jumps.
+    built-in chains included where they hold jumps. `large` is large-cluster mode (K-73).
     """
 
     family: str
     static: Mapping[str, Mapping[str, Lines]]
     tail: Mapping[tuple[str, str], Lines]
-    services: PersistentMap[ServicePortName, ServiceRules]
+    services: PersistentMap[ServicePortName, ServiceRules] = field(default_factory=PersistentMap)
+    large: bool = False
 
     def ordered(self) -> Iterator[tuple[ServicePortName, ServiceRules]]:
         """The Services' contributions in the order of output."""
