@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
 from testbed.emu.load import load_topology
+from testbed.emu.net import Net
 from testbed.errors import CheckFailedError, UsageError
-from testbed.fabric.fabric import Fabric
 from testbed.flow import Path
 from testbed.lab.core import LabCore
 from testbed.lab.loop import LoopThread
@@ -53,10 +53,11 @@ class Cluster:
         self.options = LabOptions(**options)
         self._thread: LoopThread | None = None
         named = isinstance(topology, str | FilePath)
-        self.topology = (load_topology(topology) if named else topology).spec()
-        self.fabric = Fabric(check_lab_name(self.name))
+        topo = load_topology(topology) if named else topology
+        self.topology = topo.spec()
+        self.net = Net(topo, lab=check_lab_name(self.name))
+        self.fabric = self.net.fabric
         try:
-            self.fabric.deploy(self.topology.plan())
             tell(f"{len(self.topology.machines)} namespaces: topology {self.topology.name}")
             self._thread = LoopThread(self.name)
             loop = self._thread.loop
@@ -87,7 +88,7 @@ class Cluster:
             if hasattr(self, "core"):
                 thread.call(self.core.close)
             thread.close()
-        self.fabric.close()
+        self.net.stop()
 
     # changing
 
