@@ -1,6 +1,6 @@
 """pytest knows scenarios and labs.
 
-Scenario files are collected like test files (`pytest scenarios/`), one test per proxy mode. Tests of
+Scenario files are collected like test files (`pytest scenarios/`), a test per proxy mode. Tests of
 your own ask for the fixture `lab`; `@pytest.mark.testbed(topology=…, proxy=…)` sets it up.
 """
 
