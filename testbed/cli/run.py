@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from testbed import features
-from testbed.cli.table import table
+from testbed.cli.table import WIDTH, table
 from testbed.errors import EXIT_OK, EXIT_USAGE
 from testbed.scenario.loader import load_scenarios, select
 from testbed.scenario.runner import Result, Status, exit_code, run_scenario
@@ -58,9 +58,8 @@ def run(args: argparse.Namespace) -> int:
 def _run_one(scenario: Scenario, mode: str, quiet: bool) -> Result:
     if not quiet:
         print(f"\n━━ {scenario.title}  [{scenario.name}, {mode}]\n")
-        first, *more = scenario.teaches.split("\n\n")
-        for paragraph in (first, *more):
-            print(textwrap.indent(paragraph, "   ") + "\n")
+        for paragraph in scenario.teaches.split("\n\n"):
+            print(textwrap.indent(textwrap.fill(paragraph, WIDTH - 3), "   ") + "\n")
     result = run_scenario(scenario, mode, (lambda line: None) if quiet else _print)
     if not quiet:
         mark = "✓" if result.status is Status.PASSED else "✗"
