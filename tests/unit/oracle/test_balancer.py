@@ -56,7 +56,7 @@ def test_local_policy_leaves_nodes_in_the_list_and_fails_their_health_check() ->
     ],
 )
 def test_node_leaves_the_list(change: dict[str, object], left: int) -> None:
-    nodes = [*NODES[:2], replace(NODES[2], **change)]  # type: ignore[arg-type]
+    nodes = [*NODES[:2], replace(NODES[2], **change)]
     assert len(listed(world(nodes))) == left
 
 

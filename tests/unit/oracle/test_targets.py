@@ -145,7 +145,7 @@ def test_wrong_from_is_one_line(text: str, message: str) -> None:
 
 
 def targets(text: str, **options: object) -> list[str]:
-    found = resolve_targets(WORLD, parse(text), **options)  # type: ignore[arg-type]
+    found = resolve_targets(WORLD, parse(text), **options)
     return [f"{t.what} {t}/{t.protocol}" for t in found]
 
 
