@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from testbed.api.documents import load_documents
 from testbed.cli import predict
 from testbed.errors import EXIT_OK, EXIT_USAGE, UsageError
+from testbed.oracle.dump import world_from
+from testbed.oracle.prediction import predict as predict_flows
+from testbed.oracle.targets import parse, resolve_start, resolve_targets
+from testbed.oracle.world import Settings
 
 DUMP = """
 apiVersion: v1
@@ -172,3 +180,33 @@ def test_wrong_file_is_one_line(tmp_path: Path, text: str, message: str) -> None
         run("-f", str(path), "client", "svc/web")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in entries:
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*path, key))
+
+
+def test_any_value_in_any_place_is_answered_or_refused_in_one_line() -> None:
+    documents = load_documents(DUMP, "dump")
+    refused: list[str] = []
+    for path in places(documents):
+        if len(path) < 2 or path[1] in ("kind", "apiVersion"):
+            continue
+        for value in (None, 5, "x", [], {}, [None], {"a": 1}):
+            changed = copy.deepcopy(documents)
+            inner: Any = changed
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = value
+            try:
+                world = world_from(changed, Settings())
+                start = resolve_start(world, parse("client"))
+                predict_flows(world, start, resolve_targets(world, parse("web"), outside=True))
+            except UsageError as error:
+                refused.append(str(error))
+    assert len(refused) > 100
+    assert not [line for line in refused if "\n" in line]
