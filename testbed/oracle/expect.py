@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from testbed.api.objects import IPV4, family_of
+from testbed.api.objects import IPV4, Service, family_of
 from testbed.errors import UsageError
 from testbed.oracle.addresses import canonical, is_loopback
 from testbed.oracle.expectation import (
@@ -168,12 +168,11 @@ def _no_such_port(world: World, node: str, mode: Mode, flow: Flow) -> Expectatio
     """An address of the Services under a port or protocol that none of them has."""
     if mode is not Mode.NFTABLES or _is_local(world, node, flow.dst):
         return None
-    what = "ICMP" if flow.protocol == "ICMP" else f"{flow.dport}/{flow.protocol}"
     if service := world.cluster_ips.get(flow.dst):
         return Expectation(
             verdict=Verdict.REFUSED,
-            reason=f"{service.key} has no port for {what}: nftables mode refuses what is for a "
-            "ClusterIP but for none of its ports",
+            reason=f"{_no_port(service, flow)}: nftables mode refuses whatever else is for its "
+            "ClusterIP",
             node=node,
             front_end=FrontEndKind.CLUSTER_IP,
             service=service.key,
@@ -186,6 +185,12 @@ def _no_such_port(world: World, node: str, mode: Mode, flow: Flow) -> Expectatio
             node=node,
         )
     return None
+
+
+def _no_port(service: Service, flow: Flow) -> str:
+    if flow.protocol == "ICMP":
+        return f"{service.key} answers no ICMP"
+    return f"{service.key} has no port {flow.dport}/{flow.protocol}"
 
 
 # -- on to another node, or out of the nodes' hands
@@ -205,9 +210,11 @@ def _routed_on(world: World, arrival: Arrival, flow: Flow) -> Expectation:
     if arrival.place is Place.POD and is_loopback(dst):
         return Expectation(Verdict.ROUTED, "loopback: the packet never leaves its Pod", node)
     if _is_local(world, node, dst):
-        reason = f"{dst} is {node} itself and no Service is meant: a process on {node} gets it"
+        reason = (
+            f"no Service answers at {dst} port {flow.dport}; a process of {node} gets it, if any"
+        )
         if (family_of(dst), flow.protocol, flow.dport) in world.node_ports:
-            reason = f"{node} takes no NodePorts on {dst}: a process on {node} gets it, if any"
+            reason = f"{node} takes no NodePorts on {dst}; a process of {node} gets it, if any"
         return Expectation(Verdict.NODE, reason, node)
     if pod := world.pod_at.get(dst):
         source = arrival.source
@@ -227,10 +234,7 @@ def _why_routed(world: World, node: str, flow: Flow) -> str:
     if world.settings.mode_of(node) is Mode.NONE:
         return f"{node} has no proxy: {leaves}"
     if service := world.cluster_ips.get(dst):
-        what = "ICMP" if flow.protocol == "ICMP" else f"{flow.dport}/{flow.protocol}"
-        return (
-            f"{service.key} has no port for {what} and its ClusterIP is on no interface: {leaves}"
-        )
+        return f"{_no_port(service, flow)} and its ClusterIP is on no interface: {leaves}"
     if service := world.foreign_ips.get(dst):
         return f"{service.key} is left to another proxy by its label: {leaves}"
     if service := world.proxy_ips.get(dst):

@@ -135,16 +135,16 @@ def _internal(world: World, arrival: Arrival, served: ServedPort) -> _Answer:
     else:
         endpoints, words = choice.cluster, choice.cluster_words
     if world.settings.masquerade_all:
-        return _Answer(endpoints, words, True, "masquerade-all")
+        return _Answer(endpoints, words, True, "masqueraded, as --masquerade-all says")
     match _from_local_pod(world, arrival):
         case True:
-            return _Answer(endpoints, words, False, "a Pod keeps its address to a ClusterIP")
+            return _Answer(endpoints, words, False, "a Pod's address is kept towards a ClusterIP")
         case False:
             return _Answer(
-                endpoints, words, True, "ClusterIP traffic that isn't a Pod's is masqueraded"
+                endpoints, words, True, "what isn't from a Pod is masqueraded towards a ClusterIP"
             )
     return _Answer(
-        endpoints, words, False, "no local detection: ClusterIP traffic keeps its source"
+        endpoints, words, False, "kept: without local detection ClusterIP traffic isn't masqueraded"
     )
 
 
@@ -155,12 +155,12 @@ def _external(world: World, arrival: Arrival, served: ServedPort) -> _Answer:
             choice.cluster,
             choice.cluster_words,
             True,
-            "externalTrafficPolicy: Cluster masquerades all external addresses' traffic",
+            "externalTrafficPolicy: Cluster masquerades whatever comes in by an external address",
         )
     policy = "externalTrafficPolicy: Local"
     if _from_local_pod(world, arrival):
         words = f"{policy} doesn't bind a Pod's own traffic: {choice.cluster_words}"
-        return _Answer(choice.cluster, words, False, f"{policy} keeps a Pod's address")
+        return _Answer(choice.cluster, words, False, "a Pod's address is kept")
     if _is_node_source(world, arrival):
         words = f"{policy} doesn't bind the node's own traffic: {choice.cluster_words}"
         return _Answer(choice.cluster, words, True, "the node's own traffic is masqueraded")
@@ -170,7 +170,7 @@ def _external(world: World, arrival: Arrival, served: ServedPort) -> _Answer:
         choice.local,
         f"{policy}, {choice.local_words}",
         False,
-        f"{policy} keeps the client's address",
+        "the source is kept",
     )
 
 
@@ -201,7 +201,7 @@ def _deliver(
     )
     source_words = answer.source_words
     if not answer.masquerade and any(b.source is own for b in backends):
-        source_words += "; to itself (hairpin) it is masqueraded"
+        source_words += "; masqueraded where it reaches itself (hairpin)"
     return Expectation(
         verdict=Verdict.DELIVERED,
         reason=reason,

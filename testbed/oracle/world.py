@@ -189,7 +189,7 @@ class World:
             service=service,
             port=port,
             family=family,
-            endpoints=_endpoints(slices, port, family),
+            endpoints=endpoints_of(slices, port, family),
             vips=tuple(v for v in vips if v and family_of(v) == family),
             allowed=_allowed(service, family),
         )
@@ -239,7 +239,7 @@ def _allowed(service: Service, family: str) -> Ranges | None:
     return ranges if ranges.has(family) and family not in ranges.everything else None
 
 
-def _endpoints(slices: list[EndpointSlice], port: ServicePort, family: str) -> tuple[Usable, ...]:
+def endpoints_of(slices: list[EndpointSlice], port: ServicePort, family: str) -> tuple[Usable, ...]:
     """The endpoints behind a Service port: matched by port name and protocol, one per ip:port.
 
     An endpoint that two slices list counts once; the entry that isn't terminating is taken.

@@ -32,6 +32,8 @@ LAYERS = {
     "testbed.proxy.iptables.apply": 3,
     "testbed.proxy.nftables.apply": 3,
     "testbed.proxy.kernel": 3,
+    "testbed.proxy.kernel.expressions": 2,
+    "testbed.proxy.kernel.messages": 2,
     "testbed.proxy.conntrack": 3,
     "testbed.proxy.health": 3,
     "testbed.proxy.proxier": 3,

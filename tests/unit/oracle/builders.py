@@ -97,7 +97,7 @@ class Case:
 
 
 def place_of(src: str) -> Place:
-    if src in (NODE_IP, SECOND_IP, NODE_IP6, SECOND_IP6) or src.startswith("127."):
+    if src in (NODE_IP, SECOND_IP, NODE_IP6, SECOND_IP6, "127.0.0.1", "::1"):
         return Place.NODE
     return Place.POD if src.startswith(("10.", "fd00:10:")) else Place.OUTSIDE
 
