@@ -239,9 +239,14 @@ def _routed_on(world: World, arrival: Arrival, flow: Flow) -> Expectation:
 
 def _why_routed(world: World, node: str, flow: Flow) -> str:
     dst = flow.destination
-    leaves = f"routed on from {node} as it is"
+    leaves = f"it goes on from {node} as it is"
     if world.settings.mode_of(node) is Mode.NONE:
         return f"{node} has no proxy: {leaves}"
+    if found := world.front_ends.get((dst, flow.protocol, flow.destination_port)):
+        return (
+            f"{found.served} has no usable endpoint, which iptables mode doesn't tell a process of "
+            f"the node itself: {leaves}"
+        )
     if service := world.cluster_ips.get(dst):
         return f"{_no_port(service, flow)} and its ClusterIP is on no interface: {leaves}"
     if service := world.foreign_ips.get(dst):

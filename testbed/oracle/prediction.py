@@ -77,7 +77,8 @@ def predict(
     """What happens from `start` to each of `targets`, in their order.
 
     From outside without an entry node, an address that the network may bring to any node is
-    answered once for each node that may get it.
+    answered once for each node that may get it. So is, after the node's own answer, a load
+    balancer's address that a node inside lets pass.
     """
     cloud = cloud or Cloud()
     found: list[Prediction] = []
@@ -86,8 +87,19 @@ def predict(
         if start.origin.place is Place.OUTSIDE:
             found += _from_outside(world, start, target, flow, cloud)
         else:
-            found.append(Prediction(target, flow, expect(world, start.origin, flow)))
+            found += _from_inside(world, start, target, flow, cloud)
     return found
+
+
+def _from_inside(
+    world: World, start: Start, target: Target, flow: Flow, cloud: Cloud
+) -> list[Prediction]:
+    """What the node does; where it lets a load balancer's address pass, also what comes back."""
+    expectation = expect(world, start.origin, flow)
+    first = Prediction(target, flow, expectation)
+    if expectation.verdict is Verdict.ROUTED and (vip := _vip(world, target, flow, cloud)):
+        return [first, *_through_cloud(world, target, flow, vip, cloud, "")]
+    return [first]
 
 
 def _from_outside(

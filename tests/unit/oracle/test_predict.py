@@ -93,8 +93,8 @@ def test_client_outside_gets_a_line_for_each_address(
     assert max(map(len, out.splitlines())) <= 100
     rows = [line.split() for line in out.splitlines() if line.startswith(("  198.", "  172."))]
     assert [(r[0], " ".join(r[1 : -4 if "→" in r else -3])) for r in rows] == [
-        ("198.51.100.10:80", "load balancer IP w1"),
-        ("198.51.100.10:80", "load balancer IP w2, w3"),
+        ("198.51.100.10:80", "load balancer IP (dsr) w1"),
+        ("198.51.100.10:80", "load balancer IP (dsr) w2, w3"),
         ("172.18.0.11:30080", "NodePort w1"),
         ("172.18.0.12:30080", "NodePort w2"),
         ("172.18.0.13:30080", "NodePort w3"),
@@ -135,6 +135,21 @@ def test_json_carries_the_whole_answer(dump: Path, capsys: pytest.CaptureFixture
     assert backend["pod"] == "default/web-0"
     assert backend["source"] == {"kind": "unchanged", "address": "198.51.100.10", "node": ""}
     assert [f["inRotation"] for f in said["flows"]] == [True, False, False, True, True, True]
+
+
+def test_address_that_stays_the_balancers_comes_back_through_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "proxy.yaml"
+    path.write_text(DUMP.replace("ipMode: VIP", "ipMode: Proxy"))
+    assert run("-f", str(path), "pod/cli", "198.51.100.10:80", "--json") == EXIT_OK
+    flows = json.loads(capsys.readouterr().out)["flows"]
+    assert [(f["via"], f["entry"], f["expectation"]["verdict"]) for f in flows] == [
+        (None, None, "routed"),
+        ("proxy", "w1", "delivered"),
+        ("proxy", "w2", "dropped"),
+        ("proxy", "w3", "dropped"),
+    ]
 
 
 def test_dump_may_come_by_standard_input(
