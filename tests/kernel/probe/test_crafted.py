@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from world import CLIENT, CLIENT6, PODS, PODS6, VIP, World
+from small_world import CLIENT, CLIENT6, PODS, PODS6, VIP, World
 
 from testbed.flow import DELIVERED, DROPPED, TIMEOUT, Flow
 from testbed.probe import Observer, packets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from world import CLIENT, NODE, PODS, PODS6, VIP, World
+from small_world import CLIENT, NODE, PODS, PODS6, VIP, World
 
 from testbed.flow import (
     DELIVERED,

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from world import CLIENT, VIP, World
+from small_world import CLIENT, VIP, World
 
 from testbed.flow import Flow
 from testbed.flow import fingerprint as fingerprints
@@ -61,7 +61,7 @@ def test_two_probes_at_the_same_time_follow_their_own_flows(world: World) -> Non
 CHILD = """
 import sys, time, ctypes, os, socket
 sys.path[:0] = [{root!r}, {here!r}]
-from world import NetNs
+from small_world import NetNs
 from testbed.flow import Flow, fingerprint
 from testbed.probe.trace import Tracer
 flow = Flow("tcp", "203.0.113.10", 1, "10.96.10.1", 80)
