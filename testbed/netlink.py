@@ -186,6 +186,13 @@ class NetlinkSocket:
         except PermissionError:
             self.sock.setsockopt(socket.SOL_SOCKET, option, size)
 
+    def grow_send_buffer(self, size: int) -> int:
+        """Ask that one datagram of `size` bytes can be sent; return how many bytes can."""
+        self._grow(socket.SO_SNDBUF, size)
+        # The kernel reports twice of what it grants, and counts its own headers against it.
+        granted: int = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        return granted - 1024
+
     def fileno(self) -> int:
         return self.sock.fileno()
 

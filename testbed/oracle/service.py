@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.api.objects import family_of
+from testbed.flow.tuples import Flow
+from testbed.flow.tuples import endpoint as address_of
 from testbed.oracle.addresses import is_loopback
 from testbed.oracle.choice import Usable
 from testbed.oracle.expectation import (
     Backend,
     Expectation,
-    Flow,
     FrontEndKind,
     Place,
     Source,
@@ -98,7 +99,7 @@ def _goes_by(world: World, arrival: Arrival, front_end: FrontEnd, flow: Flow, mo
         mode is Mode.IPTABLES
         and arrival.place is Place.NODE
         and front_end.kind in (FrontEndKind.EXTERNAL_IP, FrontEndKind.LOAD_BALANCER)
-        and flow.dst not in world.addresses.get(arrival.node, ())
+        and flow.destination not in world.addresses.get(arrival.node, ())
     )
 
 
@@ -135,16 +136,16 @@ def _internal(world: World, arrival: Arrival, served: ServedPort) -> _Answer:
     else:
         endpoints, words = choice.cluster, choice.cluster_words
     if world.settings.masquerade_all:
-        return _Answer(endpoints, words, True, "masquerade-all")
+        return _Answer(endpoints, words, True, "masqueraded, as --masquerade-all says")
     match _from_local_pod(world, arrival):
         case True:
-            return _Answer(endpoints, words, False, "a Pod keeps its address to a ClusterIP")
+            return _Answer(endpoints, words, False, "a Pod's address is kept towards a ClusterIP")
         case False:
             return _Answer(
-                endpoints, words, True, "ClusterIP traffic that isn't a Pod's is masqueraded"
+                endpoints, words, True, "what isn't from a Pod is masqueraded towards a ClusterIP"
             )
     return _Answer(
-        endpoints, words, False, "no local detection: ClusterIP traffic keeps its source"
+        endpoints, words, False, "kept: without local detection ClusterIP traffic isn't masqueraded"
     )
 
 
@@ -155,12 +156,12 @@ def _external(world: World, arrival: Arrival, served: ServedPort) -> _Answer:
             choice.cluster,
             choice.cluster_words,
             True,
-            "externalTrafficPolicy: Cluster masquerades all external addresses' traffic",
+            "externalTrafficPolicy: Cluster masquerades whatever comes in by an external address",
         )
     policy = "externalTrafficPolicy: Local"
     if _from_local_pod(world, arrival):
         words = f"{policy} doesn't bind a Pod's own traffic: {choice.cluster_words}"
-        return _Answer(choice.cluster, words, False, f"{policy} keeps a Pod's address")
+        return _Answer(choice.cluster, words, False, "a Pod's address is kept")
     if _is_node_source(world, arrival):
         words = f"{policy} doesn't bind the node's own traffic: {choice.cluster_words}"
         return _Answer(choice.cluster, words, True, "the node's own traffic is masqueraded")
@@ -170,7 +171,7 @@ def _external(world: World, arrival: Arrival, served: ServedPort) -> _Answer:
         choice.local,
         f"{policy}, {choice.local_words}",
         False,
-        f"{policy} keeps the client's address",
+        "the source is kept",
     )
 
 
@@ -190,7 +191,7 @@ def _deliver(
     sticky = service.session_affinity == "ClientIP"
     endpoints, reason = answer.endpoints, answer.words
     if sticky and stuck_to:
-        earlier = tuple(e for e in endpoints if _address(e) == stuck_to)
+        earlier = tuple(e for e in endpoints if address_of(e.ip, e.port) == stuck_to)
         if earlier:
             endpoints, reason = earlier, f"sessionAffinity: this client stays with {stuck_to}"
     own = Source(SourceKind.NODE, world.primary(node, served.family), node)
@@ -201,7 +202,7 @@ def _deliver(
     )
     source_words = answer.source_words
     if not answer.masquerade and any(b.source is own for b in backends):
-        source_words += "; to itself (hairpin) it is masqueraded"
+        source_words += "; masqueraded where it reaches itself (hairpin)"
     return Expectation(
         verdict=Verdict.DELIVERED,
         reason=reason,
@@ -239,8 +240,3 @@ def leaving(world: World, arrival: Arrival, dst: str) -> Source:
         address = world.primary(arrival.node, family_of(dst))
         return Source(SourceKind.NODE, address, arrival.node)
     return arrival.source
-
-
-def _address(endpoint: Usable) -> str:
-    ip = f"[{endpoint.ip}]" if ":" in endpoint.ip else endpoint.ip
-    return f"{ip}:{endpoint.port}"

@@ -112,9 +112,9 @@ class World:
         self.service_ranges = Ranges(self.settings.service_cidrs)
         self.nodeport_ranges = Ranges(self.settings.nodeport_addresses)
         self.node_ranges = {n.name: Ranges(n.pod_cidrs) for n in self.nodes.values()}
-        #: (address, protocol, port) → what answers there, on every node.
+        #: (address, protocol in lower case, port) → what answers there, on every node.
         self.front_ends: dict[tuple[str, str, int], FrontEnd] = {}
-        #: (family, protocol, port) → what answers there, on a node's own addresses.
+        #: (family, protocol in lower case, port) → what answers there, on a node's own addresses.
         self.node_ports: dict[tuple[str, str, int], FrontEnd] = {}
         #: ClusterIPs of the Services that the proxies serve, and of those they leave to others.
         self.cluster_ips: dict[str, Service] = {}
@@ -189,7 +189,7 @@ class World:
             service=service,
             port=port,
             family=family,
-            endpoints=_endpoints(slices, port, family),
+            endpoints=endpoints_of(slices, port, family),
             vips=tuple(v for v in vips if v and family_of(v) == family),
             allowed=_allowed(service, family),
         )
@@ -201,10 +201,10 @@ class World:
         ):
             for address in addresses:
                 if address and family_of(address) == family:
-                    place = (address, port.protocol, port.port)
+                    place = (address, port.protocol.lower(), port.port)
                     self.front_ends.setdefault(place, FrontEnd(kind, served))
         if port.node_port:
-            node_place = (family, port.protocol, port.node_port)
+            node_place = (family, port.protocol.lower(), port.node_port)
             self.node_ports.setdefault(node_place, FrontEnd(FrontEndKind.NODE_PORT, served))
 
     def choice(self, served: ServedPort, node: str) -> Choice:
@@ -239,7 +239,7 @@ def _allowed(service: Service, family: str) -> Ranges | None:
     return ranges if ranges.has(family) and family not in ranges.everything else None
 
 
-def _endpoints(slices: list[EndpointSlice], port: ServicePort, family: str) -> tuple[Usable, ...]:
+def endpoints_of(slices: list[EndpointSlice], port: ServicePort, family: str) -> tuple[Usable, ...]:
     """The endpoints behind a Service port: matched by port name and protocol, one per ip:port.
 
     An endpoint that two slices list counts once; the entry that isn't terminating is taken.
