@@ -7,7 +7,7 @@ import socket
 import struct
 from dataclasses import dataclass, field
 
-from testbed.flow import ConntrackEntry, Flow, Frame, Route, Sighting, parse_packet, sighting_of
+from testbed.flow import ConntrackEntry, Flow, Frame, Route, Sighting, sighting_of
 from testbed.flow.headers import parse_split
 from testbed.probe.rules import ChainKey, ChainText
 from testbed.probe.trace_events import RULE, TraceEvent
