@@ -91,6 +91,27 @@ class Kubelet(Controller):
         self._runtime = runtime
         self._running: dict[str, _RunningPod] = {}
         self._addresses: dict[str, NodeAddresses] = {}
+        self._silent_since: dict[str, float] = {}
+
+    # nodes
+
+    def stop_node(self, node: str) -> None:
+        """The node's kubelet falls silent: its Pods go on, nobody starts, ends or reports them."""
+        self._silent_since.setdefault(node, self.api.clock.now())
+
+    def start_node(self, node: str) -> list[Key]:
+        """The node's kubelet is back; the Pods that it must look at."""
+        self._silent_since.pop(node, None)
+        return [
+            (namespace_of(pod), name_of(pod))
+            for pod in self.store.list("pods")
+            if pod["spec"].get("nodeName") == node
+        ]
+
+    def silent_for(self, node: str) -> float | None:
+        """Seconds since the node's kubelet was last heard; None while it is heard."""
+        since = self._silent_since.get(node)
+        return None if since is None else self.api.clock.now() - since
 
     def keys_for(self, event: Event) -> Iterable[Key]:
         if event.resource == "pods":
@@ -112,7 +133,11 @@ class Kubelet(Controller):
         again: dict[Key, RetryError] = {}
         self._forget_deleted()
         found = [self.store.find("pods", *key) for key in keys]
-        documents = [document for document in found if document is not None]
+        documents = [
+            document
+            for document in found
+            if document is not None and document["spec"].get("nodeName") not in self._silent_since
+        ]
         starting = [document for document in documents if self._may_start(document)]
         self._start(starting)
         for document in documents:

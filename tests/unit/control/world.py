@@ -13,6 +13,8 @@ from testbed.control import names
 from testbed.control.controllers.base import Manager
 from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpointslice import EndpointSliceController
+from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.kubelet import Kubelet, Sandbox
@@ -93,6 +95,7 @@ class World:
         self.store = self.api.store
         self.runtime = FakeRuntime()
         self.kubelet = Kubelet(self.api, self.runtime)
+        self.lifecycle = NodeLifecycleController(self.api, self.kubelet.silent_for)
         self.manager = Manager(self.store, self.clock)
         self.manager.add(
             DeploymentController(self.api),
@@ -100,6 +103,8 @@ class World:
             Scheduler(self.api),
             self.kubelet,
             EndpointSliceController(self.api),
+            self.lifecycle,
+            GarbageCollector(self.api),
         )
         for index, (name, zone) in enumerate(nodes, 1):
             self.store.create("nodes", node(name, zone, index))
@@ -125,6 +130,17 @@ class World:
 
     def delete(self, resource: str, name: str, grace: int | None = None) -> None:
         self.api.delete(resource, "default", name, grace=grace)
+        self.run()
+
+    def stop_node(self, name: str) -> None:
+        self.kubelet.stop_node(name)
+        self.manager.enqueue(self.lifecycle, ("", name))
+        self.run()
+
+    def start_node(self, name: str) -> None:
+        for key in self.kubelet.start_node(name):
+            self.manager.enqueue(self.kubelet, key)
+        self.manager.enqueue(self.lifecycle, ("", name))
         self.run()
 
     def pods(self) -> list[Document]:
