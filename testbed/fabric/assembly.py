@@ -156,12 +156,8 @@ def _request(spec: Address | Neighbour | Forwarding | Route, here: Place) -> rt.
 
 
 def undoing(spec: Spec, here: Place) -> rt.Request | None:
-    """The request that takes `spec` back; None where that goes with its interface."""
+    """The request that takes `spec` back; None where it goes with a link or a namespace."""
     match spec:
-        case Bridge() | Vxlan():
-            return rt.delete_link(here.index(spec.interface))
-        case Veth():
-            return rt.delete_link(here.index(spec.left.interface))
         case Address():
             return rt.delete_address(here.index(spec.interface), spec.address)
         case Neighbour():
