@@ -170,12 +170,18 @@ class Fabric:
     def _settle(self, plan: Plan) -> None:
         """Wait until the kernel has finished bringing up what `plan` made."""
         limit = time.monotonic() + SETTLE_LIMIT
+
+        def pause(what: str) -> None:
+            if time.monotonic() > limit:
+                raise TestbedError(f"lab {self.lab}: {what} doesn't come up")
+            time.sleep(0.0005)
+
         for name, interfaces in assembly.watched(plan).items():
-            namespace = self._namespaces[name]
-            while waiting := interfaces & _unsettled(namespace):
-                if time.monotonic() > limit:
-                    raise TestbedError(f"{', '.join(sorted(waiting))} in {name}: no carrier")
-                time.sleep(0.0005)
+            while waiting := interfaces & _unsettled(self._namespaces[name]):
+                pause(f"{', '.join(sorted(waiting))} in {name}")
+        for name, address in assembly.late_addresses(plan):
+            while not _is_own(self._namespaces[name], address):
+                pause(f"address {address} in {name}")
 
 
 class _Deployment:
@@ -301,6 +307,15 @@ def _unsettled(namespace: Namespace) -> set[str]:
         if not _ready(values):
             found.add(string(values[rtnetlink.IFLA_IFNAME]))
     return found
+
+
+def _is_own(namespace: Namespace, address: str) -> bool:
+    """Whether packets to `address` are taken in."""
+    try:
+        answer = namespace.route.request(*rtnetlink.get_route(address))
+    except NetlinkError:
+        return False
+    return rtnetlink.is_local_route(answer[0].payload)
 
 
 def _ready(values: dict[int, memoryview]) -> bool:
