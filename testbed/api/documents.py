@@ -73,3 +73,17 @@ def name_of(document: Document) -> str:
 def namespace_of(document: Document) -> str:
     """`metadata.namespace`, or "" where there is none."""
     return str((document.get("metadata") or {}).get("namespace") or "")
+
+
+def copy_value(value: Any) -> Any:
+    """A deep copy of a JSON value, several times faster than copy.deepcopy."""
+    if isinstance(value, dict):
+        return {key: copy_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copy_value(item) for item in value]
+    return value
+
+
+def copy_document(document: Document) -> Document:
+    """A deep copy of an object."""
+    return {key: copy_value(item) for key, item in document.items()}
