@@ -5,7 +5,7 @@ Sources: apiserver pkg/registry/rest/{create,update,delete}.go, pkg/endpoints/ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ DEFAULT_GRACE = 30
 
 
 class Admitted(Protocol):
-    """A document as it will be stored, and the warnings for whoever wrote it."""
+    """A document as it will be stored, the warnings for its writer, and the way back."""
 
     @property
     def document(self) -> Document: ...
@@ -27,32 +27,35 @@ class Admitted(Protocol):
     @property
     def warnings(self) -> Sequence[str]: ...
 
+    @property
+    def undo(self) -> Callable[[], None]: ...
+
 
 class Admitter(Protocol):
-    """Defaults, allocation and validation; raises StatusError."""
+    """Defaults, allocation and validation; raises StatusError. See testbed.api.admission."""
 
     def create(
         self,
-        resource: ResourceType,
+        resource: str,
         document: Document,
         *,
         namespace: str,
-        dry_run: bool,
-        field_validation: str,
+        dry_run: bool = False,
+        field_validation: str = "Warn",
     ) -> Admitted: ...
 
     def update(
         self,
-        resource: ResourceType,
+        resource: str,
         new: Document,
         old: Document,
         *,
         subresource: str = "",
-        dry_run: bool,
-        field_validation: str,
+        dry_run: bool = False,
+        field_validation: str = "Warn",
     ) -> Admitted: ...
 
-    def released(self, resource: ResourceType, document: Document) -> None: ...
+    def released(self, resource: str, document: Document) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -64,8 +63,8 @@ class Registry:
         self.clock = clock
         self._admission = admission
         self._random = source or random.Random()
-        for name, resource in {r.resource: r for r in reversed(RESOURCES)}.items():
-            store.watch(name, self._watcher(resource))
+        for name in {resource.resource for resource in RESOURCES}:
+            store.watch(name, self._follow)
 
     # reading
 
@@ -139,6 +138,7 @@ class Registry:
         if old is None:
             if resource.resource not in CREATED_ON_UPDATE or subresource:
                 raise status.not_found(resource.resource, name, resource.group)
+            new["metadata"].pop("resourceVersion", None)
             return self._create(resource, new, namespace, options)
         if resource.resource in VERSION_NEEDED and not new["metadata"].get("resourceVersion"):
             raise envelope.version_missing(resource, name)
@@ -242,11 +242,10 @@ class Registry:
         *,
         applied: bool = False,
     ) -> Outcome:
-        new["metadata"].pop("resourceVersion", None)
         self._check_namespace(resource, namespace, new)
         self._name(resource, namespace, new["metadata"])
         admitted = self._admission.create(
-            resource,
+            resource.resource,
             new,
             namespace=namespace,
             dry_run=options.dry_run,
@@ -255,12 +254,11 @@ class Registry:
         stored = admitted.document
         name = name_of(stored)
         if self.store.find(resource.resource, namespace, name) is not None:
-            if not options.dry_run:
-                self._admission.released(resource, stored)
+            admitted.undo()
             raise status.already_exists(resource.resource, name, resource.group)
         if not applied:
             writer = self._writer(resource, options, "Update")
-            server_side.record_update(None, stored, writer, _shape(resource))
+            server_side.record_update(None, new, stored, writer, _shape(resource))
         if options.dry_run:
             stored["metadata"].update(
                 uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
@@ -315,7 +313,7 @@ class Registry:
             raise envelope.stale(resource, name)
         envelope.keep_server_fields(resource, old, new, subresource)
         admitted = self._admission.update(
-            resource,
+            resource.resource,
             new,
             old,
             subresource=subresource,
@@ -325,7 +323,7 @@ class Registry:
         stored = admitted.document
         if not applied:
             writer = replace(self._writer(resource, options, "Update"), subresource=subresource)
-            server_side.record_update(old, stored, writer, _shape(resource))
+            server_side.record_update(old, new, stored, writer, _shape(resource))
         if options.dry_run or stored == old:
             return Outcome(stored, tuple(admitted.warnings), changed=stored != old)
         stored = self.store.update(resource.resource, stored, status=subresource == "status")
@@ -378,17 +376,15 @@ class Registry:
             refusal.details["causes"] = [cause]
             raise refusal
 
-    def _watcher(self, resource: ResourceType) -> Callable[[Event], None]:
-        def watcher(event: Event) -> None:
-            if event.type is not EventType.DELETED:
-                return
-            self._admission.released(resource, event.object)
-            if resource.resource == "services":
-                key = namespace_of(event.object), name_of(event.object)
-                if self.store.find("endpoints", *key) is not None:
-                    self.store.delete("endpoints", *key)
-
-        return watcher
+    def _follow(self, event: Event) -> None:
+        """What goes with an object: its allocations, a Service's Endpoints."""
+        if event.type is not EventType.DELETED:
+            return
+        self._admission.released(event.resource, event.object)
+        if event.resource == "services":
+            key = namespace_of(event.object), name_of(event.object)
+            if self.store.find("endpoints", *key) is not None:
+                self.store.delete("endpoints", *key)
 
 
 def _merged(target: Document, patch: Any) -> Document:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from aiohttp import web
 
 from testbed.api import status
 from testbed.api.documents import Document, name_of
+from testbed.control.apiserver import websocket
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.pods import LogOptions, PodBackend
 from testbed.control.apiserver.requests import flag, number
 from testbed.control.registry import Registry
 
-log = logging.getLogger(__name__)
 #: Subresources whose requests are streams, not objects.
 CONNECTED = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 
@@ -36,7 +35,23 @@ class Connector:
             raise status.bad_request(f"pod {name_of(pod)} does not have a host assigned")
         if call.target.subresource == "log" and call.request.method == "GET":
             return await self._log(call, self._pods, pod)
+        if call.target.subresource in ("exec", "attach"):
+            return await self._exec(call, self._pods, pod)
         raise call.not_allowed()
+
+    async def _exec(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:
+        container = container_of(pod, call.query)
+        tty = flag(call.query, "tty")
+        if call.target.subresource == "attach":
+            return await websocket.serve(
+                call.request, lambda streams: pods.attach(pod, container, streams, tty=tty)
+            )
+        command = call.request.query.getall("command", [])
+        if not command:
+            raise status.bad_request("you must specify at least one command for the container")
+        return await websocket.serve(
+            call.request, lambda streams: pods.execute(pod, container, command, streams, tty=tty)
+        )
 
     async def _log(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:
         container = container_of(pod, call.query)
@@ -49,8 +64,7 @@ class Connector:
             since=None if since is None else float(since),
             limit_bytes=number(call.query, "limitBytes"),
         )
-        pieces = pods.logs(pod, container, options)
-        try:
+        async with aclosing(pods.logs(pod, container, options)) as pieces:
             first = await anext(pieces, b"")  # a refusal comes before the answer has begun
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             await response.prepare(call.request)
@@ -59,9 +73,6 @@ class Connector:
             async for piece in pieces:
                 await response.write(piece)
             await response.write_eof()
-        finally:
-            if isinstance(pieces, asyncio.StreamReader) is False and hasattr(pieces, "aclose"):
-                await pieces.aclose()
         return response
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +40,9 @@ class Streams(Protocol):
 class PodBackend(Protocol):
     """Runs Pods. `container` is a name that the Pod has. Raises StatusError where it can't."""
 
-    def logs(self, pod: Document, container: str, options: LogOptions) -> AsyncIterator[bytes]:
+    def logs(
+        self, pod: Document, container: str, options: LogOptions
+    ) -> AsyncGenerator[bytes, None]:
         """The log's bytes, in pieces; ends with the log unless it is followed."""
 
     async def execute(

@@ -50,8 +50,8 @@ class Routes:
             return await self._answer(request)
         except status.StatusError as error:
             return refusal(error)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+        except ConnectionError:
+            return web.Response()  # the client has left; nobody reads this
         except Exception:
             log.exception("%s %s", request.method, request.path[:200])
             return refusal(status.internal("the testbed's API server failed; see its log"))

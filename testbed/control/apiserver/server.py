@@ -68,6 +68,7 @@ class ApiServer:
         routes = Routes(self._registry, self.credentials.token, connector)
         server = web.Server(
             routes.handle,
+            handler_cancellation=True,  # a watch ends when its client leaves
             access_log=None,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,

@@ -29,6 +29,18 @@ from testbed.control.apiserver.patch.strategic import interleave
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 #: Update managers kept apart; older ones are merged. Source: DefaultMaxUpdateManagers.
 UPDATE_MANAGERS = 10
+#: Fields of a Service that the server fills in after the writer's fields have been recorded.
+ALLOCATED = frozenset(
+    f"f:{name}"
+    for name in (
+        "clusterIP",
+        "clusterIPs",
+        "healthCheckNodePort",
+        "ipFamilies",
+        "ipFamilyPolicy",
+        "nodePort",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +129,22 @@ def write_managers(document: Document, managers: Iterable[Manager]) -> None:
         document["metadata"].pop("managedFields", None)
 
 
-def record_update(old: Document | None, new: Document, writer: Manager, shape: Shape) -> None:
-    """Record in `new` that `writer` (its fields empty) made it out of `old` (None: created it)."""
-    sent = new["metadata"].get("managedFields")
-    if sent == [] or sent == [{}]:
+def record_update(
+    old: Document | None, sent: Document, new: Document, writer: Manager, shape: Shape
+) -> None:
+    """Record in `new` that `writer` (its fields empty) made it out of `old` (None: created it).
+
+    `sent` is what the writer sent: what the server allocated for it has no manager.
+    """
+    entries = new["metadata"].get("managedFields")
+    if entries == [] or entries == [{}]:
         managers: list[Manager] = []
     else:
-        managers = managers_of(new) if sent else managers_of(old or {})
+        managers = managers_of(new) if entries else managers_of(old or {})
     changes = compare(old or {}, new, shape)
+    allocated = {path for path in changes.changed if path[-1] in ALLOCATED}
+    if allocated:
+        changes.changed -= allocated - field_set(sent, shape)
     changed = _within(changes.changed, writer.subresource)
     removed = _within(changes.removed, writer.subresource)
     result = []
