@@ -42,11 +42,15 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 class NetlinkError(OSError):
-    """The kernel refused a message; `index` is its place in the batch."""
+    """The kernel refused a message; `index` is its place in the batch.
+
+    `refused` has the places of all that were refused.
+    """
 
     def __init__(self, code: int, index: int, message: str = "") -> None:
         super().__init__(code, message or os.strerror(code))
         self.index = index
+        self.refused = [index]
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -182,6 +186,13 @@ class NetlinkSocket:
         except PermissionError:
             self.sock.setsockopt(socket.SOL_SOCKET, option, size)
 
+    def grow_send_buffer(self, size: int) -> int:
+        """Ask that one datagram of `size` bytes can be sent; return how many bytes can."""
+        self._grow(socket.SO_SNDBUF, size)
+        # The kernel reports twice of what it grants, and counts its own headers against it.
+        granted: int = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        return granted - 1024
+
     def fileno(self) -> int:
         return self.sock.fileno()
 
@@ -244,6 +255,8 @@ class NetlinkSocket:
                 code, words = error_of(received)
                 if code and failure is None:
                     failure = NetlinkError(code, received.sequence - first, words)
+                elif code and failure is not None:
+                    failure.refused.append(received.sequence - first)
                 if received.sequence == last:
                     if failure is not None:
                         raise failure

@@ -1,0 +1,177 @@
+"""The load balancer's data plane: puts the rules where they work, and routes packets past them.
+
+The balancer's namespace hangs on a link of its own to the router; the router routes the VIP ranges
+to it, and is the nodes' default gateway.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from testbed.api.objects import IPV6, NamespacedName, family_of
+from testbed.cloud import rules
+from testbed.cloud.balancer import DataPlane, LoadBalancer, Target
+from testbed.cloud.conntrack import Flow, forget
+from testbed.netlink import NETLINK_NETFILTER, NetlinkSocket
+
+
+class Namespace(Protocol):
+    """What the cloud needs of a network namespace."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self, argv: Sequence[str], *, input: str | None = None) -> str:
+        """Run a program there; its standard output. Raises CommandError."""
+
+    def socket(self, family: int, type: int, proto: int = 0, /) -> socket.socket:
+        """Open a socket there."""
+
+    def netlink(self, protocol: int, /) -> NetlinkSocket:
+        """Open a netlink socket there."""
+
+    def sysctl(self, key: str, value: str, /) -> str:
+        """Set a sysctl there; what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the cloud stands: the two namespaces, the link between them, the VIP ranges.
+
+    `balancer_device` and `router_device` are the link's two ends; `balancer_addresses` the
+    balancer's own addresses on it (one per family), which the router can reach.
+    """
+
+    balancer: Namespace
+    balancer_device: str
+    balancer_addresses: tuple[str, ...]
+    router: Namespace
+    router_device: str
+    ranges: tuple[str, ...]
+
+
+class BalancerPlane:
+    """The installed state of one site; every call brings one Service to its desired state.
+
+    After a refused transaction the state is unknown: the next call starts from empty tables.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._desired: dict[NamespacedName, tuple[LoadBalancer, frozenset[str]]] = {}
+        self._installed: dict[NamespacedName, rules.ServiceRules] = {}
+        self._labels: dict[str, int] = {}
+        self._routed: dict[int, tuple[str, ...]] = {}
+        self._ready = False
+
+    def set(self, balancer: LoadBalancer, healthy: Collection[str]) -> None:
+        """Serve `balancer` with those of its targets whose names are in `healthy`."""
+        self._desired[balancer.key] = balancer, frozenset(healthy)
+        self._sync(balancer.key)
+
+    def remove(self, key: NamespacedName) -> None:
+        """Stop serving a Service."""
+        if self._desired.pop(key, None) is not None:
+            self._sync(key)
+
+    def _sync(self, key: NamespacedName) -> None:
+        try:
+            if not self._ready:
+                self._install()
+                for other in self._desired:
+                    self._change(other)
+            self._change(key)
+        except BaseException:
+            self._ready = False
+            raise
+
+    def _install(self) -> None:
+        """Empty tables, and the routing that goes with them."""
+        site = self.site
+        self._installed.clear()
+        self._labels.clear()
+        _nft(site.balancer, rules.balancer_table(site.ranges, site.balancer_device))
+        _nft(site.router, rules.router_table(site.ranges, site.router_device))
+        # Packets with a client's address come in from the balancer's side: the reverse path
+        # filter would call them spoofed.
+        for name in ("all", site.router_device):
+            site.router.sysctl(f"net/ipv4/conf/{name}/rp_filter", "0")
+        self._route(rules.RETURN_MARK, site.balancer_addresses)
+        self._ready = True
+
+    def _change(self, key: NamespacedName) -> None:
+        desired = self._desired.get(key)
+        old = self._installed.get(key)
+        new = None
+        if desired is not None:
+            balancer, healthy = desired
+            if balancer.data_plane is DataPlane.DSR:
+                self._know(balancer.targets)
+            new = rules.service_rules(balancer, healthy, self._labels)
+        if new == old:
+            return
+        _nft(self.site.balancer, rules.change(old, new))
+        if new is None:
+            del self._installed[key]
+        else:
+            self._installed[key] = new
+        self._forget_flows(old, new)
+
+    def _forget_flows(self, old: rules.ServiceRules | None, new: rules.ServiceRules | None) -> None:
+        """End what the new rules wouldn't have begun.
+
+        That is: flows to a port that is no longer served, and datagrams to a node that new flows no
+        longer get (they have no connection to drain). TCP connections stay where they are.
+        """
+        if old is None:
+            return
+        new = new or rules.ServiceRules(old.chain)
+        if old.listeners <= new.listeners and old.nodes <= new.nodes:
+            return
+        vips = {vip for vip, _, _ in old.listeners}
+
+        def doomed(flow: Flow) -> bool:
+            if flow.destination not in vips:
+                return False
+            if (flow.destination, flow.protocol, flow.port) not in new.listeners:
+                return True
+            return flow.protocol == "udp" and flow.answerer not in new.nodes
+
+        sock = self.site.balancer.netlink(NETLINK_NETFILTER)
+        try:
+            for family in {family_of(vip) for vip in vips}:
+                forget(sock, family, doomed)
+        finally:
+            sock.close()
+
+    def _know(self, targets: Sequence[Target]) -> None:
+        """Number the nodes for dsr, and route the packets that carry a number to its node."""
+        for target in targets:
+            label = self._labels.get(target.name)
+            if label is None:
+                label = self._labels[target.name] = len(self._labels) + 1
+                balancer, router = rules.add_node(label)
+                _nft(self.site.balancer, balancer)
+                _nft(self.site.router, router)
+            self._route(rules.DSR_MARK + label, target.addresses)
+
+    def _route(self, mark: int, gateways: tuple[str, ...]) -> None:
+        """In the router, packets with `mark` go to `gateways` (one per family)."""
+        old = self._routed.get(mark, ())
+        for gateway in gateways:
+            if gateway in old:
+                continue
+            lines = [f"route replace default via {gateway} table {mark}"]
+            if family_of(gateway) not in map(family_of, old):
+                lines.append(f"rule add fwmark {mark:#x} table {mark}")
+            flag = "-6" if family_of(gateway) == IPV6 else "-4"
+            self.site.router.run(["ip", flag, "-batch", "-"], input="\n".join([*lines, ""]))
+        self._routed[mark] = gateways
+
+
+def _nft(namespace: Namespace, text: str) -> None:
+    """Load `text` in one transaction."""
+    namespace.run(["nft", "-f", "-"], input=text)

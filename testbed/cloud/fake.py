@@ -1,0 +1,125 @@
+"""The cloud: addresses, load balancers in a namespace, health checks, public names."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from testbed.api.objects import LoadBalancerIngress, NamespacedName, Node, Service
+from testbed.clock import Clock
+from testbed.cloud.addresses import AddressPool
+from testbed.cloud.balancer import DataPlane, LoadBalancer, Target, load_balancer, targets
+from testbed.cloud.dataplane import BalancerPlane, Site
+from testbed.cloud.health import Check, HealthChecker, HealthSettings
+
+#: The zone of the load balancers' public names.
+PUBLIC_ZONE = "lb.example.net"
+
+
+class PublicNames(Protocol):
+    """The public DNS that load balancers are named in."""
+
+    def set_addresses(self, name: str, addresses: Sequence[str]) -> None:
+        """`name` has exactly these addresses; none removes it."""
+
+
+def public_name(key: NamespacedName, zone: str = PUBLIC_ZONE) -> str:
+    """A load balancer's public DNS name, the same in every lab: `<hash>.lb.example.net`."""
+    return f"{hashlib.sha256(str(key).encode()).hexdigest()[:12]}.{zone}"
+
+
+class FakeCloud:
+    """A `Cloud` whose load balancers are real: packets, rules, health checks in namespaces.
+
+    `changed` is called after a health check changed what is installed (for logs and pictures).
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        clock: Clock,
+        *,
+        pool: AddressPool | None = None,
+        data_plane: DataPlane = DataPlane.NAT,
+        health: HealthSettings | None = None,
+        names: PublicNames | None = None,
+        changed: Callable[[NamespacedName], None] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.pool = pool or AddressPool(site.ranges)
+        self.plane = BalancerPlane(site)
+        opener = site.balancer.socket
+        self.checker = HealthChecker(clock, opener, self._health_changed, health, loop)
+        self._data_plane = data_plane
+        self._names = names
+        self._told = changed
+        self._balancers: dict[NamespacedName, LoadBalancer] = {}
+
+    def ensure(self, service: Service, nodes: Sequence[Node]) -> tuple[LoadBalancerIngress, ...]:
+        """Make or change the Service's load balancer; raises CloudError."""
+        if service.key not in self._balancers:
+            self.pool.restore(service.key, (i.ip for i in service.ingress if i.ip))
+        load_balancer(service, nodes, (), self._data_plane)  # refuse before anything is taken
+        addresses = self.pool.ensure(service.key, service.ip_families, service.load_balancer_ip)
+        self._put(load_balancer(service, nodes, addresses, self._data_plane))
+        name = public_name(service.key)
+        if self._names is not None:
+            self._names.set_addresses(name, addresses)
+        mode = self._balancers[service.key].data_plane.ip_mode
+        return tuple(LoadBalancerIngress(address, name, mode) for address in addresses)
+
+    def update_nodes(self, service: Service, nodes: Sequence[Node]) -> None:
+        """Change the load balancer's targets."""
+        balancer = self._balancers.get(service.key)
+        if balancer is not None:
+            self._put(replace(balancer, targets=targets(nodes)))
+
+    def exists(self, key: NamespacedName) -> bool:
+        """Whether the Service has a load balancer or an address."""
+        return key in self._balancers or bool(self.pool.held(key))
+
+    def delete(self, key: NamespacedName) -> None:
+        """Remove a load balancer, its checks, its name and its addresses."""
+        self.checker.want(key, ())
+        self.plane.remove(key)
+        self._balancers.pop(key, None)
+        if self._names is not None:
+            self._names.set_addresses(public_name(key), ())
+        self.pool.release(key)
+
+    def healthy(self, key: NamespacedName) -> tuple[str, ...]:
+        """The names of the nodes that get the Service's traffic now."""
+        balancer = self._balancers[key]
+        return tuple(
+            target.name
+            for target in balancer.targets
+            if (check := _check(balancer, target)) and self.checker.healthy(check)
+        )
+
+    async def settled(self) -> None:
+        """Wait for the health checks that are under way."""
+        await self.checker.settled()
+
+    def close(self) -> None:
+        """End the health checks; rules go with the namespaces."""
+        self.checker.close()
+
+    def _put(self, balancer: LoadBalancer) -> None:
+        self._balancers[balancer.key] = balancer
+        checks = (_check(balancer, target) for target in balancer.targets)
+        self.checker.want(balancer.key, (check for check in checks if check))
+        self.plane.set(balancer, self.healthy(balancer.key))
+
+    def _health_changed(self, key: NamespacedName) -> None:
+        if key in self._balancers:
+            self.plane.set(self._balancers[key], self.healthy(key))
+            if self._told is not None:
+                self._told(key)
+
+
+def _check(balancer: LoadBalancer, target: Target) -> Check | None:
+    """What tells whether `target` may have traffic; a node without an address is never asked."""
+    return Check(target.addresses[0], balancer.health_port) if target.addresses else None
