@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import socket
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ from testbed.fabric.specs import Bridge, End, NamespaceSpec, Plan, Route, Veth
 CLIENT = {4: "203.0.113.10", 6: "2001:db8:113::10"}
 RANGES = ("198.51.100.0/24", "2001:db8:100::/64")
 BALANCER = ("172.19.0.2", "fd00:172:19::2")
+PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 NODES = {
     "w1": ("172.18.0.11", "fd00:172:18::11"),
     "w2": ("172.18.0.12", "fd00:172:18::12"),
@@ -74,10 +77,19 @@ def plan() -> Plan:
     )
 
 
+async def proxy_header(reader: asyncio.StreamReader) -> str:
+    """The client's address out of a PROXY protocol v2 header, read after its first two bytes."""
+    rest = await reader.readexactly(14)
+    assert rest.startswith(PROXY_SIGNATURE[2:]), rest
+    addresses = await reader.readexactly(int.from_bytes(rest[-2:], "big"))
+    size = {0x11: 4, 0x21: 16}[rest[-3]]
+    return str(ipaddress.ip_address(addresses[:size]))
+
+
 class World:
     """client -- router -- nodes, and router -- balancer; a cloud on the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self.fabric = Fabric(f"cloud-{uuid.uuid4().hex[:8]}")
         self.fabric.deploy(plan())
         self.ns = {namespace.name: namespace for namespace in self.fabric.namespaces()}
@@ -91,6 +103,7 @@ class World:
             router=self.ns["router"],
             router_device="balancer",
             ranges=RANGES,
+            directory=directory,
         )
 
     def cloud(self, data_plane: DataPlane = DataPlane.NAT) -> FakeCloud:
@@ -111,15 +124,22 @@ class World:
         asyncio.run(run())
 
     async def serve(self, node: str, port: int, status: int = 200) -> None:
-        """On `port` (TCP, all addresses) `node` answers HTTP with who it is and whom it saw."""
+        """On `port` (TCP, all addresses) `node` answers HTTP with who it is and whom it saw.
+
+        Where the connection begins with a PROXY protocol header, `told` is the client it names.
+        """
         self.status[node, port] = status
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            told = ""
             with contextlib.suppress(ConnectionError):
-                while await reader.readline():
+                while line := await reader.readline():
+                    if line == PROXY_SIGNATURE[:2]:
+                        told = await proxy_header(reader)
+                        continue
                     seen = writer.get_extra_info("peername")[0].removeprefix("::ffff:")
                     local = writer.get_extra_info("sockname")[0].removeprefix("::ffff:")
-                    body = json.dumps({"node": node, "peer": seen, "local": local})
+                    body = json.dumps({"node": node, "peer": seen, "local": local, "told": told})
                     code = self.status[node, port]
                     writer.write(f"HTTP/1.1 {code} X\r\n\r\n{body}\n".encode())
                     await writer.drain()
@@ -221,8 +241,8 @@ def service(name: str = "web", **spec: Any) -> Service:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
     try:
         yield made
     finally:
