@@ -13,9 +13,10 @@ import pytest
 
 from testbed.api.documents import load_file
 from testbed.api.objects import IPV4, IPV6, family_of
+from testbed.flow.tuples import Flow
 from testbed.oracle.dump import world_from
 from testbed.oracle.expect import expect
-from testbed.oracle.expectation import Expectation, Flow, Origin, Place, SourceKind, Verdict
+from testbed.oracle.expectation import Expectation, Origin, Place, SourceKind, Verdict
 from testbed.oracle.world import Mode, Settings, World
 from tests.unit.oracle.tracers import End, Iptables, Nftables, Packet
 
@@ -57,17 +58,17 @@ def flows(world: World, node: str, family: str) -> Iterator[tuple[Origin, Flow]]
     for found, protocol, number in world.node_ports:
         if found == family:
             places |= {(own, protocol, number), (LOOPBACK[family], protocol, number)}
-    places |= {(own, "TCP", number) for number in world.health_ports}
+    places |= {(own, "tcp", number) for number in world.health_ports}
     for ip in (*world.cluster_ips, *world.foreign_ips, *world.proxy_ips, *UNKNOWN[family], own):
-        places |= {(ip, protocol, number) for protocol in ("TCP", "UDP") for number in (9, 80)}
+        places |= {(ip, protocol, number) for protocol in ("tcp", "udp") for number in (9, 80)}
     for origin, src in origins(world, node, family):
         for dst, protocol, number in sorted(places):
             if family_of(dst) != family:
                 continue
             if dst != LOOPBACK[family]:
-                yield origin, Flow(src, dst, protocol, number)
+                yield origin, Flow(protocol, src, 0, dst, number)
             elif origin.place is Place.NODE:
-                yield origin, Flow(dst, dst, protocol, number)
+                yield origin, Flow(protocol, dst, 0, dst, number)
 
 
 def ends_of(said: Expectation) -> set[End]:
@@ -94,7 +95,14 @@ def test_oracle_and_recorded_rules_agree(name: str, mode: Mode) -> None:
             local = frozenset(world.addresses[node])
             for origin, flow in flows(world, node, family):
                 hook = "OUTPUT" if origin.place is Place.NODE else "PREROUTING"
-                packet = Packet(flow.src, flow.dst, flow.protocol.lower(), flow.dport, hook, local)
+                packet = Packet(
+                    flow.source,
+                    flow.destination,
+                    flow.protocol.lower(),
+                    flow.destination_port,
+                    hook,
+                    local,
+                )
                 said = expect(world, origin, flow)
                 traced = rules.ends(packet)
                 health_check = traced == {("ACCEPT", False)}
