@@ -196,7 +196,9 @@ class IptablesApplier:
         try:
             return encode(self.family, line)
         except Unencodable as error:
-            raise RuleError(self.namespace.name, table, f"-A {chain} {line}", str(error)) from error
+            raise RuleError(
+                self.namespace.name, table, f"-A {chain} {line}", str(error), errno.EINVAL
+            ) from error
 
     def _handles(
         self,

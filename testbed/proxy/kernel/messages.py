@@ -116,10 +116,14 @@ class TableMessages:
         parts = self._rule_start + text(2, chain) + be64(3, handle)
         return Message(DELRULE, 0, parts, self.table, words)
 
-    def new_set(self, name: str, attributes: bytes) -> Message:
-        """Make set or map `name`; an error where it exists (its type may differ)."""
-        parts = self.header + text(1, self.table) + text(2, name) + attributes
-        return Message(NEWSET, NLM_F_CREATE | NLM_F_EXCL, parts, self.table, f"set {name}")
+    def new_set(self, name: str, attributes: bytes, number: int, words: str = "") -> Message:
+        """Make set or map `name`; an error where it exists (its type may differ).
+
+        `number` names it within the transaction: an anonymous set's rule finds it by that.
+        """
+        parts = self.header + text(1, self.table) + text(2, name) + attributes + be32(10, number)
+        words = words or f"set {name}"
+        return Message(NEWSET, NLM_F_CREATE | NLM_F_EXCL, parts, self.table, words)
 
     def delete_set(self, name: str) -> Message:
         parts = self.header + text(1, self.table) + text(2, name)
