@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable
 
 from testbed.api.objects import EndpointSlice, Node, Service
+from testbed.flow.tuples import Flow
 from testbed.oracle.expect import expect
 from testbed.oracle.expectation import (
     Backend,
     Expectation,
-    Flow,
     Origin,
     Place,
     Source,
@@ -97,17 +97,17 @@ def make_flows(seed: int = 1) -> list[tuple[Origin, Flow]]:
         i, node = chance.randrange(SERVICES), chance.randrange(NODES)
         pod = f"10.244.{node}.{chance.randrange(2, 250)}"
         if chance.random() < 0.5:
-            flow = Flow(pod, cluster_ip(i), "TCP", chance.choice((80, 80, 80, 81)))
+            flow = Flow("tcp", pod, 0, cluster_ip(i), chance.choice((80, 80, 80, 81)))
             flows.append((Origin(Place.POD, f"w{node}"), flow))
         else:
-            target = Flow("203.0.113.2", f"172.18.0.{10 + node}", "TCP", 30000 + i)
+            target = Flow("tcp", "203.0.113.2", 0, f"172.18.0.{10 + node}", 30000 + i)
             flows.append((Origin(Place.OUTSIDE), target))
     return flows
 
 
 def make_values(origin: Origin, flow: Flow) -> Expectation:
-    source = Source(SourceKind.UNCHANGED, flow.src)
-    backends = tuple(Backend(flow.dst, n, "w1", None, 1 / 3, source) for n in range(3))
+    source = Source(SourceKind.UNCHANGED, flow.source)
+    backends = tuple(Backend(flow.destination, n, "w1", None, 1 / 3, source) for n in range(3))
     return Expectation(Verdict.DELIVERED, "", origin.node, backends=backends)
 
 

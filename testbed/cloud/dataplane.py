@@ -14,6 +14,8 @@ from typing import Protocol
 from testbed.api.objects import IPV6, NamespacedName, family_of
 from testbed.cloud import rules
 from testbed.cloud.balancer import DataPlane, LoadBalancer, Target
+from testbed.cloud.conntrack import Flow, forget
+from testbed.netlink import NETLINK_NETFILTER, NetlinkSocket
 
 
 class Namespace(Protocol):
@@ -25,8 +27,14 @@ class Namespace(Protocol):
     def run(self, argv: Sequence[str], *, input: str | None = None) -> str:
         """Run a program there; its standard output. Raises CommandError."""
 
-    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
+    def socket(self, family: int, type: int, proto: int = 0, /) -> socket.socket:
         """Open a socket there."""
+
+    def netlink(self, protocol: int, /) -> NetlinkSocket:
+        """Open a netlink socket there."""
+
+    def sysctl(self, key: str, value: str, /) -> str:
+        """Set a sysctl there; what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +97,8 @@ class BalancerPlane:
         _nft(site.router, rules.router_table(site.ranges, site.router_device))
         # Packets with a client's address come in from the balancer's side: the reverse path
         # filter would call them spoofed.
-        filters = (f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", site.router_device))
-        site.router.run(["sysctl", "-qw", *filters])
+        for name in ("all", site.router_device):
+            site.router.sysctl(f"net/ipv4/conf/{name}/rp_filter", "0")
         self._route(rules.RETURN_MARK, site.balancer_addresses)
         self._ready = True
 
@@ -110,6 +118,34 @@ class BalancerPlane:
             del self._installed[key]
         else:
             self._installed[key] = new
+        self._forget_flows(old, new)
+
+    def _forget_flows(self, old: rules.ServiceRules | None, new: rules.ServiceRules | None) -> None:
+        """End what the new rules wouldn't have begun.
+
+        That is: flows to a port that is no longer served, and datagrams to a node that new flows no
+        longer get (they have no connection to drain). TCP connections stay where they are.
+        """
+        if old is None:
+            return
+        new = new or rules.ServiceRules(old.chain)
+        if old.listeners <= new.listeners and old.nodes <= new.nodes:
+            return
+        vips = {vip for vip, _, _ in old.listeners}
+
+        def doomed(flow: Flow) -> bool:
+            if flow.destination not in vips:
+                return False
+            if (flow.destination, flow.protocol, flow.port) not in new.listeners:
+                return True
+            return flow.protocol == "udp" and flow.answerer not in new.nodes
+
+        sock = self.site.balancer.netlink(NETLINK_NETFILTER)
+        try:
+            for family in {family_of(vip) for vip in vips}:
+                forget(sock, family, doomed)
+        finally:
+            sock.close()
 
     def _know(self, targets: Sequence[Target]) -> None:
         """Number the nodes for dsr, and route the packets that carry a number to its node."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from testbed.api.objects import IPV4, IPV6, family_of
 from testbed.cloud.balancer import DataPlane, Listener, LoadBalancer
@@ -39,12 +39,25 @@ _CHAIN_LIMIT = 120
 
 @dataclass(frozen=True, slots=True)
 class ServiceRules:
-    """One Service's part of the table: a chain, and the map elements that lead to it."""
+    """One Service's part of the table: a chain, and what leads to it.
+
+    `listeners` are (VIP, protocol, port), looked up in the maps of `hook` (nat or route); `nodes`
+    the addresses that its new flows may go to.
+    """
 
     chain: str
+    hook: str = "nat"
     rules: tuple[str, ...] = ()
-    #: (map, element key), e.g. ("nat-v4", "198.51.100.1 . tcp . 80").
-    elements: frozenset[tuple[str, str]] = field(default=frozenset())
+    listeners: frozenset[tuple[str, str, int]] = frozenset()
+    nodes: frozenset[str] = frozenset()
+
+    @property
+    def elements(self) -> frozenset[tuple[str, str]]:
+        """(map, element key), e.g. ("nat-v4", "198.51.100.1 . tcp . 80")."""
+        return frozenset(
+            (f"{self.hook}-{_SHORT[family_of(vip)]}", f"{vip} . {protocol} . {port}")
+            for vip, protocol, port in self.listeners
+        )
 
 
 def chain_name(balancer: LoadBalancer) -> str:
@@ -63,7 +76,7 @@ def service_rules(
     `labels` numbers the nodes, for dsr.
     """
     rules: list[str] = []
-    elements: set[tuple[str, str]] = set()
+    listeners: set[tuple[str, str, int]] = set()
     for address in balancer.addresses:
         family = family_of(address)
         name = _FIELD[family]
@@ -72,11 +85,15 @@ def service_rules(
         for listener in balancer.listeners:
             if not _served(balancer, listener):
                 continue
-            hook = "nat" if _rewrites(balancer) else "route"
-            protocol = listener.protocol.lower()
-            elements.add((f"{hook}-{_SHORT[family]}", f"{address} . {protocol} . {listener.port}"))
+            listeners.add((address, listener.protocol.lower(), listener.port))
             rules += _listener_rules(balancer, listener, family, healthy, labels)
-    return ServiceRules(chain_name(balancer), tuple(rules), frozenset(elements))
+    return ServiceRules(
+        chain=chain_name(balancer),
+        hook="nat" if _rewrites(balancer) else "route",
+        rules=tuple(rules),
+        listeners=frozenset(listeners),
+        nodes=frozenset(a for t in balancer.targets if t.name in healthy for a in t.addresses),
+    )
 
 
 def _served(balancer: LoadBalancer, listener: Listener) -> bool:

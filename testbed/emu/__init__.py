@@ -1,1 +1,4 @@
-"""Mininet's Topo, Node, Link and Net on top of the fabric."""
+"""Mininet's Topo, Node, Link and Net on top of the fabric.
+
+`spec` (typed data) and `load` need no Mininet; `topo`, `node`, `link` and `net` import it.
+"""

@@ -2,10 +2,12 @@
 
 Four phases, each one batch per namespace:
 
-1. what stands alone: loopback, bridges, VXLAN interfaces;
+1. what stands alone: loopback, bridges;
 2. veth pairs, from the left end's namespace;
 3. right ends: into their bridge, up, addresses;
-4. left ends likewise (both ends are there now), then neighbours and routes.
+4. left ends likewise (both ends are there now), VXLAN interfaces, then neighbours and routes.
+
+Tunnels come after the links they run over: the kernel's choice of a source address goes by age.
 """
 
 from __future__ import annotations
@@ -69,13 +71,6 @@ def _standing_alone(plan: Plan, place: Places) -> Batches:
         request = rt.new_bridge(index, bridge.interface, bridge.mac, bridge.mtu)
         batches[bridge.namespace].append((request, bridge))
         _up(bridge, index, batches)
-    for vxlan in plan.vxlans:
-        index = place(vxlan.namespace).reserve_index(vxlan.interface)
-        request = rt.new_vxlan(
-            index, vxlan.interface, vxlan.vni, vxlan.local, vxlan.port, vxlan.mac, vxlan.mtu
-        )
-        batches[vxlan.namespace].append((request, vxlan))
-        _up(vxlan, index, batches)
     return batches
 
 
@@ -122,6 +117,13 @@ def _all_the_rest(plan: Plan, place: Places) -> Batches:
     batches: Batches = defaultdict(list)
     for veth in plan.veths:
         _end(veth.left, place, batches)
+    for vxlan in plan.vxlans:
+        index = place(vxlan.namespace).reserve_index(vxlan.interface)
+        request = rt.new_vxlan(
+            index, vxlan.interface, vxlan.vni, vxlan.local, vxlan.port, vxlan.mac, vxlan.mtu
+        )
+        batches[vxlan.namespace].append((request, vxlan))
+        _up(vxlan, index, batches)
     extras: list[Address | Neighbour | Forwarding | Route] = [
         *plan.addresses,
         *plan.neighbours,

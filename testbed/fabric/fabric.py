@@ -207,7 +207,12 @@ class _Deployment:
 
     def _set(self, settings: list[Sysctl]) -> None:
         for setting in settings:
-            before = self.fabric.namespace(setting.namespace).sysctl(setting.key, setting.value)
+            try:
+                before = self.fabric.namespace(setting.namespace).sysctl(setting.key, setting.value)
+            except TestbedError as error:
+                if setting.optional and isinstance(error.__cause__, FileNotFoundError):
+                    continue
+                raise
             self.settings.append(Sysctl(setting.namespace, setting.key, before))
 
     def _send(

@@ -87,7 +87,10 @@ class Namespace:
         return {**os.environ, **marks_of(self.lab)}
 
     def sysctl(self, key: str, value: str) -> str:
-        """Set `net.ipv4.ip_forward` (or with slashes) to `value`; return what it was."""
+        """Set `net.ipv4.ip_forward` (or with slashes) to `value`; return what it was.
+
+        Raises TestbedError, caused by the OSError, where the kernel refuses it.
+        """
         path = Path("/proc/sys", key if "/" in key else key.replace(".", "/"))
 
         def exchange() -> str:
@@ -97,7 +100,7 @@ class Namespace:
             except OSError as error:
                 raise TestbedError(
                     f"sysctl {key}={value} in {self.name}: {error.strerror}"
-                ) from None
+                ) from error
             return before
 
         return self.call(exchange)

@@ -128,11 +128,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Sysctl:
-    """A kernel setting of one namespace, as in sysctl(8): `net.ipv4.ip_forward`."""
+    """A kernel setting of one namespace, as in sysctl(8): `net.ipv4.ip_forward`.
+
+    One that is `optional` is passed over where the kernel doesn't have it.
+    """
 
     namespace: str
     key: str
     value: str
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

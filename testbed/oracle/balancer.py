@@ -7,8 +7,9 @@ from enum import StrEnum
 
 from testbed.api.objects import LABEL_EXCLUDE_BALANCER, Service, ServicePort, family_of
 from testbed.errors import UsageError
+from testbed.flow.tuples import Flow
 from testbed.oracle.expect import expect
-from testbed.oracle.expectation import Expectation, Flow, Origin, Place
+from testbed.oracle.expectation import Expectation, Origin, Place
 from testbed.oracle.world import World
 
 _TAINT_GOING = "ToBeDeletedByClusterAutoscaler"
@@ -66,13 +67,15 @@ def after_balancer(
     """
     if kind is BalancerKind.DSR:
         return flow
-    target = world.primary(node, family_of(flow.dst))
+    target = world.primary(node, family_of(flow.destination))
     if not port.node_port:
         raise UsageError(f"no NodePort (allocateLoadBalancerNodePorts: false): {kind} can't send")
     if not target:
-        raise UsageError(f"{node} has no {family_of(flow.dst)} address to balance to")
-    source = flow.src if keep_source and kind is BalancerKind.NAT else address or flow.dst
-    return replace(flow, src=source, dst=target, dport=port.node_port)
+        raise UsageError(f"{node} has no {family_of(flow.destination)} address to balance to")
+    source = (
+        flow.source if keep_source and kind is BalancerKind.NAT else address or flow.destination
+    )
+    return replace(flow, source=source, destination=target, destination_port=port.node_port)
 
 
 def expect_balanced(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from testbed.api.documents import Document, name_of
 from testbed.api.objects import EndpointPort, EndpointSlice, Node, Pod, Service
@@ -40,15 +44,45 @@ def _views(documents: list[Document], view: Callable[[Document], View]) -> list[
     made: list[View] = []
     for document in documents:
         try:
-            made.append(view(document))
+            made.append(_checked(view(document)))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            what = f"{document['kind']} {name_of(document) if _plain(document) else '?'}"
+            named = isinstance(document.get("metadata"), dict) and name_of(document)
+            what = f"{document['kind']} {named or '?'}"
             raise UsageError(f"{what}: not as the API returns it ({error})") from None
     return made
 
 
-def _plain(document: Document) -> bool:
-    return isinstance(document.get("metadata"), dict)
+def _checked(view: View) -> View:
+    """`view` itself; raises TypeError where a value isn't of its field's type.
+
+    Views trust their documents, as what comes from an API server may be; a file may hold anything.
+    """
+    kind: type = type(view)
+    for name, hint in _hints(kind).items():
+        if not _fits(getattr(view, name), hint):
+            raise TypeError(f"{name}: {getattr(view, name)!r}")
+    return view
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, each) for each in arguments)
+    if origin is tuple and isinstance(value, tuple):
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+    if origin is Mapping:
+        return isinstance(value, dict) and all(
+            isinstance(k, str) and isinstance(v, str) for k, v in value.items()
+        )
+    if dataclasses.is_dataclass(value):
+        _checked(value)
+    return isinstance(value, origin or hint)
 
 
 def _pod_ranges(nodes: list[Node], pods: list[Pod]) -> tuple[str, ...]:
@@ -60,7 +94,7 @@ def _pod_ranges(nodes: list[Node], pods: list[Pod]) -> tuple[str, ...]:
 def _service_ranges(document: Document) -> list[str]:
     spec = document.get("spec")
     cidrs = spec.get("cidrs") if isinstance(spec, dict) else None
-    return [str(c) for c in cidrs or ()]
+    return [str(cidr) for cidr in cidrs] if isinstance(cidrs, list) else []
 
 
 def _named_ports(piece: EndpointSlice) -> EndpointSlice:

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from testbed.api.objects import IPV4, Service, family_of
 from testbed.errors import UsageError
+from testbed.flow.tuples import Flow, endpoint
 from testbed.oracle.addresses import canonical, is_loopback
 from testbed.oracle.expectation import (
     Backend,
     Expectation,
-    Flow,
     FrontEndKind,
     Origin,
     Place,
@@ -34,8 +34,10 @@ def expect(world: World, origin: Origin, flow: Flow, *, stuck_to: str = "") -> E
     `origin.node` doesn't say where it enters.
     """
     flow = _spelled(flow)
-    if origin.place is Place.OUTSIDE and (node := world.cloud_addresses.get(flow.dst)):
-        flow = replace(flow, dst=world.primary(node, family_of(flow.dst)) or flow.dst)
+    if origin.place is Place.OUTSIDE and (node := world.cloud_addresses.get(flow.destination)):
+        flow = replace(
+            flow, destination=world.primary(node, family_of(flow.destination)) or flow.destination
+        )
     arrival = _first(world, origin, flow)
     entered: tuple[str, ...] = (arrival.node,)
     expectation = _at_node(world, arrival, flow, stuck_to)
@@ -49,24 +51,24 @@ def expect(world: World, origin: Origin, flow: Flow, *, stuck_to: str = "") -> E
 
 
 def _spelled(flow: Flow) -> Flow:
-    src, dst = canonical(flow.src), canonical(flow.dst)
-    for given, found in ((flow.src, src), (flow.dst, dst)):
+    src, dst = canonical(flow.source), canonical(flow.destination)
+    for given, found in ((flow.source, src), (flow.destination, dst)):
         if not found:
             raise UsageError(f"{given!r} isn't an IP address")
     if family_of(src) != family_of(dst):
-        raise UsageError(f"{flow.src} and {flow.dst} aren't of one IP family")
-    return replace(flow, src=src, dst=dst, protocol=flow.protocol.upper())
+        raise UsageError(f"{flow.source} and {flow.destination} aren't of one IP family")
+    return replace(flow, source=src, destination=dst, protocol=flow.protocol.lower())
 
 
 def _first(world: World, origin: Origin, flow: Flow) -> Arrival:
-    node = origin.node or world.node_at.get(flow.dst, "")
-    if not node and (pod := world.pod_at.get(flow.dst)):
+    node = origin.node or world.node_at.get(flow.destination, "")
+    if not node and (pod := world.pod_at.get(flow.destination)):
         node = pod.node_name
     if not node:
         raise UsageError(
-            f"{flow.dst} isn't a node's address: say which node the packet enters first"
+            f"{flow.destination} isn't a node's address: say which node the packet enters first"
         )
-    return Arrival(node, Source(SourceKind.UNCHANGED, flow.src), origin.place)
+    return Arrival(node, Source(SourceKind.UNCHANGED, flow.source), origin.place)
 
 
 def _at_node(world: World, arrival: Arrival, flow: Flow, stuck_to: str) -> Expectation | None:
@@ -74,7 +76,7 @@ def _at_node(world: World, arrival: Arrival, flow: Flow, stuck_to: str) -> Expec
     mode = world.settings.mode_of(arrival.node)
     if mode is Mode.NONE:
         return None
-    if arrival.place is Place.POD and is_loopback(flow.dst):
+    if arrival.place is Place.POD and is_loopback(flow.destination):
         return None
     if front_end := _front_end(world, arrival.node, mode, flow):
         return at_service(world, arrival, front_end, flow, mode, stuck_to)
@@ -89,11 +91,13 @@ def _at_node(world: World, arrival: Arrival, flow: Flow, stuck_to: str) -> Expec
 
 
 def _front_end(world: World, node: str, mode: Mode, flow: Flow) -> FrontEnd | None:
-    found = world.front_ends.get((flow.dst, flow.protocol, flow.dport))
+    found = world.front_ends.get((flow.destination, flow.protocol, flow.destination_port))
     if found:
         return found
-    found = world.node_ports.get((family_of(flow.dst), flow.protocol, flow.dport))
-    return found if found and takes_node_ports(world, node, mode, flow.dst) else None
+    found = world.node_ports.get(
+        (family_of(flow.destination), flow.protocol, flow.destination_port)
+    )
+    return found if found and takes_node_ports(world, node, mode, flow.destination) else None
 
 
 def _is_local(world: World, node: str, address: str) -> bool:
@@ -127,8 +131,14 @@ def _uncovered_node_port(
     It isn't translated. In iptables mode a Service that can't be served is refused or dropped on
     every local address all the same.
     """
-    found = world.node_ports.get((family_of(flow.dst), flow.protocol, flow.dport))
-    if not found or mode is not Mode.IPTABLES or not _is_local(world, arrival.node, flow.dst):
+    found = world.node_ports.get(
+        (family_of(flow.destination), flow.protocol, flow.destination_port)
+    )
+    if (
+        not found
+        or mode is not Mode.IPTABLES
+        or not _is_local(world, arrival.node, flow.destination)
+    ):
         return None
     choice = world.choice(found.served, arrival.node)
     local_only = found.served.service.external_traffic_policy == "Local"
@@ -147,11 +157,11 @@ def _uncovered_node_port(
 
 
 def _health_check(world: World, node: str, mode: Mode, flow: Flow) -> Expectation | None:
-    service = world.health_ports.get(flow.dport)
-    if not service or flow.protocol != "TCP" or not _is_local(world, node, flow.dst):
+    service = world.health_ports.get(flow.destination_port)
+    if not service or flow.protocol != "tcp" or not _is_local(world, node, flow.destination):
         return None
     everywhere = mode is Mode.IPTABLES and not world.settings.nodeport_addresses
-    if not everywhere and not takes_node_ports(world, node, mode, flow.dst):
+    if not everywhere and not takes_node_ports(world, node, mode, flow.destination):
         return None
     ready = world.ready_on(service, node)
     return Expectation(
@@ -166,9 +176,9 @@ def _health_check(world: World, node: str, mode: Mode, flow: Flow) -> Expectatio
 
 def _no_such_port(world: World, node: str, mode: Mode, flow: Flow) -> Expectation | None:
     """An address of the Services under a port or protocol that none of them has."""
-    if mode is not Mode.NFTABLES or _is_local(world, node, flow.dst):
+    if mode is not Mode.NFTABLES or _is_local(world, node, flow.destination):
         return None
-    if service := world.cluster_ips.get(flow.dst):
+    if service := world.cluster_ips.get(flow.destination):
         return Expectation(
             verdict=Verdict.REFUSED,
             reason=f"{_no_port(service, flow)}: nftables mode refuses whatever else is for its "
@@ -177,10 +187,10 @@ def _no_such_port(world: World, node: str, mode: Mode, flow: Flow) -> Expectatio
             front_end=FrontEndKind.CLUSTER_IP,
             service=service.key,
         )
-    if flow.dst in world.service_ranges:
+    if flow.destination in world.service_ranges:
         return Expectation(
             verdict=Verdict.DROPPED,
-            reason=f"{flow.dst} is in the Service range but no Service served here has it: "
+            reason=f"{flow.destination} is in the Service range but no Service served here has it: "
             "nftables mode drops it",
             node=node,
         )
@@ -188,9 +198,9 @@ def _no_such_port(world: World, node: str, mode: Mode, flow: Flow) -> Expectatio
 
 
 def _no_port(service: Service, flow: Flow) -> str:
-    if flow.protocol == "ICMP":
+    if flow.protocol == "icmp":
         return f"{service.key} answers no ICMP"
-    return f"{service.key} has no port {flow.dport}/{flow.protocol}"
+    return f"{service.key} has no port {flow.destination_port}/{flow.protocol.upper()}"
 
 
 # -- on to another node, or out of the nodes' hands
@@ -198,27 +208,26 @@ def _no_port(service: Service, flow: Flow) -> str:
 
 def _next(world: World, arrival: Arrival, flow: Flow) -> Arrival | None:
     """Where the packet meets Service rules next: on the node that owns its destination."""
-    if is_loopback(flow.dst) or (owner := world.node_at.get(flow.dst)) is None:
+    if is_loopback(flow.destination) or (owner := world.node_at.get(flow.destination)) is None:
         return None
     if owner == arrival.node:
         return None
-    return Arrival(owner, leaving(world, arrival, flow.dst), Place.OUTSIDE)
+    return Arrival(owner, leaving(world, arrival, flow.destination), Place.OUTSIDE)
 
 
 def _routed_on(world: World, arrival: Arrival, flow: Flow) -> Expectation:
-    node, dst = arrival.node, flow.dst
+    node, dst = arrival.node, flow.destination
     if arrival.place is Place.POD and is_loopback(dst):
         return Expectation(Verdict.ROUTED, "loopback: the packet never leaves its Pod", node)
     if _is_local(world, node, dst):
-        reason = (
-            f"no Service answers at {dst} port {flow.dport}; a process of {node} gets it, if any"
-        )
-        if (family_of(dst), flow.protocol, flow.dport) in world.node_ports:
+        what = f"{endpoint(dst, flow.destination_port)}/{flow.protocol.upper()}"
+        reason = f"no Service answers at {what}; a process of {node} gets it, if any"
+        if (family_of(dst), flow.protocol, flow.destination_port) in world.node_ports:
             reason = f"{node} takes no NodePorts on {dst}; a process of {node} gets it, if any"
         return Expectation(Verdict.NODE, reason, node)
     if pod := world.pod_at.get(dst):
         source = arrival.source
-        backend = Backend(dst, flow.dport, pod.node_name, pod.key, 1.0, source)
+        backend = Backend(dst, flow.destination_port, pod.node_name, pod.key, 1.0, source)
         return Expectation(
             Verdict.ROUTED,
             f"{dst} is Pod {pod.key}: no Service is meant",
@@ -229,10 +238,15 @@ def _routed_on(world: World, arrival: Arrival, flow: Flow) -> Expectation:
 
 
 def _why_routed(world: World, node: str, flow: Flow) -> str:
-    dst = flow.dst
-    leaves = f"routed on from {node} as it is"
+    dst = flow.destination
+    leaves = f"it goes on from {node} as it is"
     if world.settings.mode_of(node) is Mode.NONE:
         return f"{node} has no proxy: {leaves}"
+    if found := world.front_ends.get((dst, flow.protocol, flow.destination_port)):
+        return (
+            f"{found.served} has no usable endpoint, which iptables mode doesn't tell a process of "
+            f"the node itself: {leaves}"
+        )
     if service := world.cluster_ips.get(dst):
         return f"{_no_port(service, flow)} and its ClusterIP is on no interface: {leaves}"
     if service := world.foreign_ips.get(dst):

@@ -1,4 +1,4 @@
-"""What the oracle is asked and what it answers: Origin, Flow, Expectation."""
+"""What the oracle is asked and what it answers: Origin, Expectation (a flow is testbed.flow's)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from testbed.api.objects import NamespacedName
+from testbed.flow.tuples import endpoint
 
 
 class Place(StrEnum):
@@ -28,20 +29,6 @@ class Origin:
 
     place: Place
     node: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """The first packet of a connection, as it leaves its origin. Ports are 0 for ICMP.
-
-    `protocol` is TCP, UDP, SCTP or ICMP.
-    """
-
-    src: str
-    dst: str
-    protocol: str
-    dport: int
-    sport: int = 0
 
 
 class Verdict(StrEnum):
@@ -90,7 +77,7 @@ class Backend:
 
     @property
     def address(self) -> str:
-        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+        return endpoint(self.ip, self.port)
 
 
 class FrontEndKind(StrEnum):

@@ -7,11 +7,11 @@ from typing import Any
 
 from testbed.api.objects import Service, ServicePort
 from testbed.errors import UsageError
+from testbed.flow.tuples import Flow
 from testbed.oracle.balancer import BalancerKind, balancer_nodes, expect_balanced
 from testbed.oracle.expect import expect
 from testbed.oracle.expectation import (
     Expectation,
-    Flow,
     FrontEndKind,
     Origin,
     Place,
@@ -42,7 +42,7 @@ class Prediction:
             "to": str(self.target),
             "what": self.target.what,
             "protocol": self.flow.protocol,
-            "source": self.flow.src,
+            "source": self.flow.source,
             "entry": self.entry or None,
             "via": str(self.via) if self.via else None,
             "inRotation": self.in_rotation,
@@ -77,7 +77,8 @@ def predict(
     """What happens from `start` to each of `targets`, in their order.
 
     From outside without an entry node, an address that the network may bring to any node is
-    answered once for each node that may get it.
+    answered once for each node that may get it. So is, after the node's own answer, a load
+    balancer's address that a node inside lets pass.
     """
     cloud = cloud or Cloud()
     found: list[Prediction] = []
@@ -86,8 +87,19 @@ def predict(
         if start.origin.place is Place.OUTSIDE:
             found += _from_outside(world, start, target, flow, cloud)
         else:
-            found.append(Prediction(target, flow, expect(world, start.origin, flow)))
+            found += _from_inside(world, start, target, flow, cloud)
     return found
+
+
+def _from_inside(
+    world: World, start: Start, target: Target, flow: Flow, cloud: Cloud
+) -> list[Prediction]:
+    """What the node does; where it lets a load balancer's address pass, also what comes back."""
+    expectation = expect(world, start.origin, flow)
+    first = Prediction(target, flow, expectation)
+    if expectation.verdict is Verdict.ROUTED and (vip := _vip(world, target, flow, cloud)):
+        return [first, *_through_cloud(world, target, flow, vip, cloud, "")]
+    return [first]
 
 
 def _from_outside(
@@ -96,14 +108,14 @@ def _from_outside(
     entry = start.origin.node
     if vip := _vip(world, target, flow, cloud):
         return _through_cloud(world, target, flow, vip, cloud, entry)
-    if not entry and flow.dst in (*world.cluster_ips, *world.foreign_ips):
+    if not entry and flow.destination in (*world.cluster_ips, *world.foreign_ips):
         return [Prediction(target, flow, _unrouted(world, flow))]
     expectation = expect(world, start.origin, flow)
     return [Prediction(target, flow, expectation, expectation.entered[0])]
 
 
 def _unrouted(world: World, flow: Flow) -> Expectation:
-    service = world.cluster_ips.get(flow.dst) or world.foreign_ips[flow.dst]
+    service = world.cluster_ips.get(flow.destination) or world.foreign_ips[flow.destination]
     return Expectation(
         Verdict.ROUTED,
         "a ClusterIP isn't routed outside the cluster; if a route to a node exists, name that node",
@@ -114,19 +126,24 @@ def _unrouted(world: World, flow: Flow) -> Expectation:
 
 def _vip(world: World, target: Target, flow: Flow, cloud: Cloud) -> _Vip | None:
     """The Service address that the network, not a node's address, brings to the nodes."""
-    if flow.dst in world.node_at or flow.dst in world.cluster_ips:
+    if flow.destination in world.node_at or flow.destination in world.cluster_ips:
         return None
-    front_end = world.front_ends.get((flow.dst, flow.protocol, flow.dport))
+    front_end = world.front_ends.get((flow.destination, flow.protocol, flow.destination_port))
     if front_end:
         served, kind = front_end.served, front_end.kind
         balancer = kind is FrontEndKind.LOAD_BALANCER
         by_mode = (cloud.kind or BalancerKind.DSR) if balancer else None
         return _Vip(served.service, served.port, by_mode, balancer)
-    service = world.proxy_ips.get(flow.dst)
+    service = world.proxy_ips.get(flow.destination)
     port = (
         target.service_port
         or next(
-            (p for p in service.ports if (p.port, p.protocol) == (flow.dport, flow.protocol)), None
+            (
+                p
+                for p in service.ports
+                if (p.port, p.protocol.lower()) == (flow.destination_port, flow.protocol)
+            ),
+            None,
         )
         if service
         else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.api.objects import family_of
+from testbed.flow.tuples import Flow
+from testbed.flow.tuples import endpoint as address_of
 from testbed.oracle.addresses import is_loopback
 from testbed.oracle.choice import Usable
 from testbed.oracle.expectation import (
     Backend,
     Expectation,
-    Flow,
     FrontEndKind,
     Place,
     Source,
@@ -98,7 +99,7 @@ def _goes_by(world: World, arrival: Arrival, front_end: FrontEnd, flow: Flow, mo
         mode is Mode.IPTABLES
         and arrival.place is Place.NODE
         and front_end.kind in (FrontEndKind.EXTERNAL_IP, FrontEndKind.LOAD_BALANCER)
-        and flow.dst not in world.addresses.get(arrival.node, ())
+        and flow.destination not in world.addresses.get(arrival.node, ())
     )
 
 
@@ -190,7 +191,7 @@ def _deliver(
     sticky = service.session_affinity == "ClientIP"
     endpoints, reason = answer.endpoints, answer.words
     if sticky and stuck_to:
-        earlier = tuple(e for e in endpoints if _address(e) == stuck_to)
+        earlier = tuple(e for e in endpoints if address_of(e.ip, e.port) == stuck_to)
         if earlier:
             endpoints, reason = earlier, f"sessionAffinity: this client stays with {stuck_to}"
     own = Source(SourceKind.NODE, world.primary(node, served.family), node)
@@ -239,8 +240,3 @@ def leaving(world: World, arrival: Arrival, dst: str) -> Source:
         address = world.primary(arrival.node, family_of(dst))
         return Source(SourceKind.NODE, address, arrival.node)
     return arrival.source
-
-
-def _address(endpoint: Usable) -> str:
-    ip = f"[{endpoint.ip}]" if ":" in endpoint.ip else endpoint.ip
-    return f"{ip}:{endpoint.port}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from testbed.api.objects import IPV4, IPV6, Service, ServicePort, family_of
 from testbed.errors import UsageError
+from testbed.flow.tuples import endpoint
 from testbed.oracle.addresses import canonical
 from testbed.oracle.expectation import FrontEndKind
 from testbed.oracle.world import World, endpoints_of
@@ -28,8 +29,7 @@ class Target:
         return family_of(self.address)
 
     def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}" if self.port else self.address
+        return endpoint(self.address, self.port)
 
 
 def service_targets(

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from testbed.api.objects import NamespacedName, Node, Pod, Service, family_of
 from testbed.errors import UsageError
+from testbed.flow.tuples import Flow
 from testbed.oracle.addresses import canonical, is_loopback
-from testbed.oracle.expectation import Flow, FrontEndKind, Origin, Place
+from testbed.oracle.expectation import FrontEndKind, Origin, Place
 from testbed.oracle.service_targets import Target, service_targets
 from testbed.oracle.world import World
 
@@ -31,6 +32,7 @@ _KINDS = {
     "client": "client",
     "clients": "client",
 }
+_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+", re.I)
 _BRACKETED = re.compile(r"\[([^]]+)\](?::(.+))?")
 #: What a client outside is called and has as addresses where nobody says otherwise.
 DEFAULT_CLIENTS: Mapping[str, tuple[str, ...]] = {"client": ("203.0.113.2", "2001:db8:113::2")}
@@ -40,8 +42,8 @@ DEFAULT_CLIENTS: Mapping[str, tuple[str, ...]] = {"client": ("203.0.113.2", "200
 class Word:
     """A FROM or TO as written.
 
-    `kind` is pod, node, svc, client, address, or "" for a bare name. `port` is a number, a port's
-    name, or "". `namespace` is "" where the word has none.
+    `kind` is pod, node, svc, client, address, dns (some other name), or "" for a bare name.
+    `port` is a number, a port's name, or "". `namespace` is "" where the word has none.
     """
 
     text: str
@@ -106,8 +108,11 @@ def _named(word: str, kind: str, rest: str, port: str) -> Word:
     if kind in ("svc", "") and "." in name and not namespace:
         name, _, tail = name.partition(".")
         namespace, _, tail = tail.partition(".")
-        if not name or not namespace or (tail and tail.split(".")[0] != "svc"):
+        in_cluster = name and namespace and (not tail or tail.split(".")[0] == "svc")
+        if not in_cluster and (kind or not _DNS_NAME.fullmatch(rest)):
             raise UsageError(f"{word!r}: a Service's name is NAME.NAMESPACE or …svc.cluster.local")
+        if not in_cluster:
+            return Word(word, "dns", rest, port=port)
         kind = "svc"
     return Word(word, kind, name, namespace, port)
 
@@ -126,7 +131,8 @@ def resolve_start(
     """
     if entry and entry not in world.nodes:
         raise _unknown("node", entry, world.nodes)
-    match word.kind or _kind_of(world, word, namespace, ("pod", "node")):
+    kind = word.kind or ("client" if word.name in clients else "")
+    match kind or _kind_of(world, word, namespace, ("pod", "node")):
         case "pod":
             return _pod_start(find_pod(world, word, namespace))
         case "node":
@@ -154,7 +160,7 @@ def flow_to(world: World, start: Start, target: Target) -> Flow:
         raise UsageError(
             f"{start.label} has no {target.family} address; {target} is {target.family}"
         )
-    return Flow(src, target.address, target.protocol, target.port)
+    return Flow(target.protocol.lower(), src, 0, target.address, target.port)
 
 
 def _pod_start(pod: Pod) -> Start:
@@ -212,6 +218,8 @@ def resolve_targets(
             addresses, what = world.addresses[node.name], f"node/{node.name}"
         case "address":
             addresses, what = (word.name,), "address"
+        case "dns":
+            raise UsageError(f"{word.text!r}: no Service's name; resolve it and write the address")
         case _:
             raise UsageError(
                 f"{word.text!r}: a packet goes to a Service, a Pod, a node, an address"
@@ -226,6 +234,7 @@ def resolve_targets(
 
 def _front_end(world: World, address: str, protocol: str, port: int) -> str:
     """What kind of Service address this is, in words; "" if it is none."""
+    protocol = protocol.lower()
     if found := world.front_ends.get((address, protocol, port)):
         return str(found.kind)
     if (family_of(address), protocol, port) in world.node_ports and (

@@ -65,7 +65,7 @@ def _headline(prediction: Prediction) -> str:
         case Verdict.NODE:
             words = f"for {expectation.node} itself"
         case Verdict.ROUTED:
-            words = "not a Service's traffic"
+            words = "routed on"
     if prediction.via:
         words = f"load balancer ({prediction.via}) → {prediction.entry}, {words}"
     if not prediction.in_rotation:
@@ -108,7 +108,7 @@ def _many(predictions: list[Prediction]) -> list[str]:
         rows.append(
             (
                 str(prediction.target),
-                prediction.target.what,
+                prediction.target.what + (f" ({prediction.via})" if prediction.via else ""),
                 entries,
                 _happens(prediction),
                 _short_source(expectation),
@@ -159,7 +159,7 @@ def _of_any_node(reason: str, entry: str) -> str:
 def _happens(prediction: Prediction) -> str:
     expectation = prediction.expectation
     if expectation.verdict is not Verdict.DELIVERED:
-        return {Verdict.NODE: "the node itself", Verdict.ROUTED: "no Service"}.get(
+        return {Verdict.NODE: "the node itself", Verdict.ROUTED: "routed on"}.get(
             expectation.verdict, str(expectation.verdict)
         )
     names = [pod_name(b.pod)[4:] if b.pod else b.address for b in expectation.backends]

@@ -112,9 +112,9 @@ class World:
         self.service_ranges = Ranges(self.settings.service_cidrs)
         self.nodeport_ranges = Ranges(self.settings.nodeport_addresses)
         self.node_ranges = {n.name: Ranges(n.pod_cidrs) for n in self.nodes.values()}
-        #: (address, protocol, port) → what answers there, on every node.
+        #: (address, protocol in lower case, port) → what answers there, on every node.
         self.front_ends: dict[tuple[str, str, int], FrontEnd] = {}
-        #: (family, protocol, port) → what answers there, on a node's own addresses.
+        #: (family, protocol in lower case, port) → what answers there, on a node's own addresses.
         self.node_ports: dict[tuple[str, str, int], FrontEnd] = {}
         #: ClusterIPs of the Services that the proxies serve, and of those they leave to others.
         self.cluster_ips: dict[str, Service] = {}
@@ -201,10 +201,10 @@ class World:
         ):
             for address in addresses:
                 if address and family_of(address) == family:
-                    place = (address, port.protocol, port.port)
+                    place = (address, port.protocol.lower(), port.port)
                     self.front_ends.setdefault(place, FrontEnd(kind, served))
         if port.node_port:
-            node_place = (family, port.protocol, port.node_port)
+            node_place = (family, port.protocol.lower(), port.node_port)
             self.node_ports.setdefault(node_place, FrontEnd(FrontEndKind.NODE_PORT, served))
 
     def choice(self, served: ServedPort, node: str) -> Choice:

@@ -6,7 +6,8 @@ import re
 
 from testbed.flow.headers import Headers
 
-_LOOKUP = re.compile(r"^(?P<before>.*?)(?:(?P<vmap>vmap)|(?P<not>!=)|map)? ?@(?P<name>\S+)")
+_MAP = re.compile(r"^(?P<before>.*) vmap @\S+")
+_SET = re.compile(r"^(?P<before>.*?) @\S+")
 _LITERAL = re.compile(r"numgen \S+ mod \d+ (?:v?map) \{(?P<elements>[^}]*)\}")
 _FIELDS = (
     "meta l4proto",
@@ -33,13 +34,9 @@ def matched_element(text: str, verdict: str, before: Headers, after: Headers) ->
     drawn = _LITERAL.search(text)
     if drawn:
         return _drawn_element(drawn["elements"], verdict, after)
-    found = _LOOKUP.match(text)
-    if not found or found["not"]:
-        return ""
-    key = _key(found["before"], before)
-    if not key:
-        return ""
-    return f"{key} : {verdict}" if found["vmap"] else key
+    found = _MAP.match(text) or _SET.match(text)
+    key = _key(found["before"], before) if found else ""
+    return f"{key} : {verdict}" if key and found and found.re is _MAP else key
 
 
 def _drawn_element(elements: str, verdict: str, after: Headers) -> str:

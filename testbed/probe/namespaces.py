@@ -27,7 +27,7 @@ class Namespace(Protocol):
         """A netlink socket that belongs to the namespace."""
         ...
 
-    def run(self, argv: Sequence[str], input: str | None = None) -> str:
+    def run(self, argv: Sequence[str], *, input: str | None = None) -> str:
         """Run a program inside; return its output. Raises CommandError."""
         ...
 

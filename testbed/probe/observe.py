@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,7 @@ from testbed.probe.exchange import (
     prepare,
     source_address,
 )
-from testbed.probe.namespaces import Namespace
+from testbed.probe.namespaces import Namespace, close_on_threads
 from testbed.probe.rules import ChainKey, ChainText, RuleBook
 from testbed.probe.trace import Tracer
 from testbed.probe.trace_events import TraceEvent
@@ -199,46 +200,51 @@ class _Watch:
     def run(
         self, act: Callable[[_Collector], Ending | tuple[Ending, Outcome]], request: str
     ) -> Observation:
-        watched = list(self._namespaces.values())
-        links = {each.name: each.netlink(nl.NETLINK_NETFILTER) for each in watched}
-        unseen: list[str] = []
-        numbers = {self._flow.protocol_number, ICMPV6 if self._flow.family == 6 else 1}
-        program = bpf.protocols_filter(self._flow.family, sorted(numbers))
-        capture = Capture(watched, program=program)
-        tracer = None
-        try:
-            if self._observer.trace:
-                self._refresh_rules(links)
-                tracer = Tracer(watched, self._fingerprint)
-            collector = self._collector = _Collector(capture, tracer)
-            result = act(collector)
-            collector.settle()
-            unseen += _losses(capture, tracer)
-            self._read_rules(links, collector.events)
-        finally:
-            capture.close()
-            if tracer is not None:
-                tracer.close()
-                self._keep_rules(links)
-        ending, outcome = result if isinstance(result, tuple) else (result, None)
+        """Watch while `act` sends; put together what was seen."""
+        links: dict[str, nl.NetlinkSocket] = {}
         books = {name: self._observer.book(each) for name, each in self._namespaces.items()}
         facts = _Facts(self._namespaces, links, books)
         try:
-            return self._put_together(collector, facts, ending, outcome, unseen, request)
+            for name, each in self._namespaces.items():
+                links[name] = each.netlink(nl.NETLINK_NETFILTER)
+            result, unseen = self._collect(act, links)
+            ending, outcome = result if isinstance(result, tuple) else (result, None)
+            return self._put_together(facts, ending, outcome, unseen, request)
         finally:
             facts.close()
-            for link in links.values():
-                link.close()
+            close_on_threads([link.sock for link in links.values()])
+
+    def _collect(
+        self,
+        act: Callable[[_Collector], Ending | tuple[Ending, Outcome]],
+        links: dict[str, nl.NetlinkSocket],
+    ) -> tuple[Ending | tuple[Ending, Outcome], list[str]]:
+        watched = list(self._namespaces.values())
+        numbers = {self._flow.protocol_number, ICMPV6 if self._flow.family == 6 else 1}
+        program = bpf.protocols_filter(self._flow.family, sorted(numbers))
+        with contextlib.ExitStack() as stack:
+            capture = stack.enter_context(Capture(watched, program=program))
+            tracer = None
+            if self._observer.trace:
+                self._refresh_rules(links)
+                stack.callback(self._keep_rules, links)
+                tracer = stack.enter_context(Tracer(watched, self._fingerprint))
+            self._collector = _Collector(capture, tracer)
+            result = act(self._collector)
+            self._collector.settle()
+            self._read_rules(links, self._collector.events)
+            return result, _losses(capture, tracer)
 
     def _put_together(
         self,
-        collector: _Collector,
         facts: _Facts,
         ending: Ending,
         outcome: Outcome | None,
         unseen: list[str],
         request: str,
     ) -> Observation:
+        collector = self._collector
+        assert collector is not None
         collector.frames.sort(key=lambda frame: frame.time)
         seen = [each for frame in collector.frames if (each := sighting_of(frame)) is not None]
         evidence = Evidence(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from testbed import netlink as nl
 from testbed.flow.fingerprint import Fingerprint
 from testbed.probe import trace_rule
-from testbed.probe.namespaces import Namespace
+from testbed.probe.namespaces import Namespace, close_on_threads
 from testbed.probe.trace_events import TRACE_MESSAGE, TraceEvent, decode
 
 NFNLGRP_NFTRACE = 9
@@ -28,7 +28,7 @@ class _Watch:
         self.lost = 0
         self.link = namespace.netlink(nl.NETLINK_NETFILTER)
         try:
-            self._commit(trace_rule.install(fingerprint))
+            self.table = self._install(fingerprint)
             self.link.sock.setsockopt(
                 nl.NetlinkSocket.SOL_NETLINK, _ADD_MEMBERSHIP, NFNLGRP_NFTRACE
             )
@@ -37,15 +37,33 @@ class _Watch:
             self.link.close()
             raise
 
+    def _install(self, fingerprint: Fingerprint) -> str:
+        try:
+            self._commit(trace_rule.install(fingerprint))
+        except nl.NetlinkError as error:
+            # The name is taken, or its owner is another socket.
+            if error.errno not in (errno.EEXIST, errno.EPERM):
+                raise
+            own = f"{trace_rule.TABLE}-{self.link.sock.getsockname()[0]}"
+            self._commit(trace_rule.install(fingerprint, own))
+            return own
+        return trace_rule.TABLE
+
     def _commit(self, transaction: bytes) -> None:
-        """Send one transaction and wait for its acknowledgement. Raises NetlinkError."""
+        """Send one transaction and wait for its last acknowledgement. Raises NetlinkError."""
         self.link.sock.send(transaction)
+        last = [each.sequence for each in nl.messages(transaction)][-2]  # before the batch's end
+        failure: nl.NetlinkError | None = None
         while True:
             for received in nl.messages(self.link.sock.recv(1 << 16)):
-                if received.kind == nl.NLMSG_ERROR:
-                    code, words = nl.error_of(received)
-                    if code:
-                        raise nl.NetlinkError(code, received.sequence - 2, words)
+                if received.kind != nl.NLMSG_ERROR:
+                    continue
+                code, words = nl.error_of(received)
+                if code and failure is None:
+                    failure = nl.NetlinkError(code, received.sequence, words)
+                if received.sequence == last:
+                    if failure is not None:
+                        raise failure
                     return
 
     def read(self, take: Callable[[TraceEvent], None]) -> None:
@@ -63,14 +81,13 @@ class _Watch:
                 if received.kind == TRACE_MESSAGE:
                     take(decode(self.name, received.payload))
 
-    def close(self) -> None:
-        """Take the table away; the kernel would do it with the socket, a moment later."""
+    def remove(self) -> None:
+        """Take the table away; the kernel would do it with the socket."""
         with contextlib.suppress(OSError):
             self.link.sock.setsockopt(nl.NetlinkSocket.SOL_NETLINK, 2, NFNLGRP_NFTRACE)
             self.link.sock.setblocking(True)
             self.link.sock.settimeout(1.0)
-            self._commit(trace_rule.remove(self.family))
-        self.link.close()
+            self._commit(trace_rule.remove(self.family, self.table))
 
 
 class Tracer:
@@ -89,7 +106,7 @@ class Tracer:
             try:
                 watch = _Watch(namespace, fingerprint)
             except OSError as error:
-                self.failed[namespace.name] = _reason(error)
+                self.failed[namespace.name] = error.strerror or str(error)
                 continue
             self._watches.append(watch)
             self._by_number[watch.link.fileno()] = watch
@@ -114,7 +131,9 @@ class Tracer:
         """Remove the trace tables."""
         self._poll.close()
         for watch in self._watches:
-            watch.close()
+            watch.remove()
+        # The kernel waits for its grace periods when such a socket closes: 5 ms each.
+        close_on_threads([watch.link.sock for watch in self._watches])
         self._watches = []
 
     def __enter__(self) -> Tracer:
@@ -122,9 +141,3 @@ class Tracer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.EEXIST:
-        return "another probe is tracing there"
-    return error.strerror or str(error)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from testbed import netlink as nl
 from testbed.flow.fingerprint import Check, Fingerprint, Pattern
 
+#: A second probe at the same time adds its socket's number to the name.
 TABLE = "testbed-trace"
 FAMILIES = {4: 2, 6: 10}  # NFPROTO_IPV4, NFPROTO_IPV6
 
@@ -47,40 +48,22 @@ _PORTS = ((0, 2), (2, 2))
 Message = tuple[int, int, bytes]
 
 
-def install(fingerprint: Fingerprint) -> bytes:
+def install(fingerprint: Fingerprint, table: str = TABLE) -> bytes:
     """One transaction that makes the table, ready to send."""
-    family = FAMILIES[fingerprint.family]
-    learn = fingerprint.learn
-    messages: list[Message] = [
-        _message(
-            NFT_MSG_NEWTABLE, nl.NLM_F_CREATE | nl.NLM_F_EXCL, family, _named(1), _flags_owner()
-        )
-    ]
-    if learn:
-        messages.append(_set(fingerprint.family))
-    hooks = ["prerouting", "output", *(("input", "postrouting") if learn else ())]
-    messages += [_chain(family, hook) for hook in hooks]
-    for hook in hooks:
-        trace = hook in ("prerouting", "output")
-        messages += [
-            _rule(family, hook, expressions)
-            for expressions in _rules(fingerprint, trace=trace, learn=learn)
-        ]
-    return transaction(messages)
+    return transaction(_Builder(fingerprint, table).messages())
 
 
-def remove(family: int) -> bytes:
+def remove(family: int, table: str = TABLE) -> bytes:
     """One transaction that removes the table of `family` (4 or 6)."""
-    return transaction([_message(NFT_MSG_DELTABLE, 0, FAMILIES[family], _named(1))])
+    return transaction([_message(NFT_MSG_DELTABLE, 0, FAMILIES[family], nl.text(1, table))])
 
 
 def transaction(messages: Iterable[Message]) -> bytes:
-    """`messages` between a begin and an end; only the end's sequence (0) is acknowledged."""
+    """`messages` between a begin and an end; the last one's acknowledgement speaks for all."""
     begin = struct.pack(">BBH", 0, 0, NFNL_SUBSYS_NFTABLES)
     parts = [nl.message(NFNL_MSG_BATCH_BEGIN, nl.NLM_F_REQUEST, begin, 1)]
     listed = list(messages)
     for number, (kind, flags, payload) in enumerate(listed):
-        # The acknowledgement of the last one says that the whole was committed.
         ack = nl.NLM_F_ACK if number == len(listed) - 1 else 0
         parts.append(nl.message(kind, nl.NLM_F_REQUEST | flags | ack, payload, 2 + number))
     parts.append(nl.message(NFNL_MSG_BATCH_END, nl.NLM_F_REQUEST, begin, 2 + len(listed)))
@@ -92,60 +75,64 @@ def _message(kind: int, flags: int, family: int, *attributes: bytes) -> Message:
     return NFNL_SUBSYS_NFTABLES << 8 | kind, flags, header + b"".join(attributes)
 
 
-def _named(kind: int) -> bytes:
-    return nl.text(kind, TABLE)
+class _Builder:
+    """The messages of one trace table."""
+
+    def __init__(self, fingerprint: Fingerprint, table: str) -> None:
+        self._fingerprint = fingerprint
+        self._family = FAMILIES[fingerprint.family]
+        self._table = nl.text(1, table)
+
+    def messages(self) -> list[Message]:
+        learn = self._fingerprint.learn
+        fresh = nl.NLM_F_CREATE | nl.NLM_F_EXCL
+        made = [self._make(NFT_MSG_NEWTABLE, fresh, nl.be32(2, _TABLE_F_OWNER))]
+        if learn:
+            made.append(self._set())
+        hooks = ["prerouting", "output", *(("input", "postrouting") if learn else ())]
+        made += [self._chain(hook) for hook in hooks]
+        for hook in hooks:
+            trace = hook in ("prerouting", "output")
+            made += [
+                self._rule(hook, expressions) for expressions in _rules(self._fingerprint, trace)
+            ]
+        return made
+
+    def _make(self, kind: int, flags: int, *attributes: bytes) -> Message:
+        return _message(kind, flags, self._family, self._table, *attributes)
+
+    def _chain(self, hook: str) -> Message:
+        priority = _BEFORE_RAW if hook in ("prerouting", "output") else _AFTER_NAT
+        number = nl.be32(1, _HOOKS[hook])
+        place = nl.nested(4, number, nl.attribute(2, struct.pack(">i", priority)))
+        name, kind = nl.text(3, hook), nl.text(7, "filter")
+        return self._make(NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, name, place, kind)
+
+    def _set(self) -> Message:
+        """The tuples that went forward: destination, source, destination port, source port."""
+        size = 2 * {4: 4, 6: 16}[self._fingerprint.family] + 8
+        address = {4: 7, 6: 8}[self._fingerprint.family]
+        key_type = ((address << 6 | address) << 6 | 13) << 6 | 13
+        return self._make(
+            NFT_MSG_NEWSET,
+            nl.NLM_F_CREATE,
+            nl.text(2, _SET_NAME),
+            nl.be32(3, _SET_EVAL),
+            nl.be32(4, key_type),
+            nl.be32(5, size),
+            nl.be32(10, 1),
+            nl.nested(9, nl.be32(1, 4096)),
+        )
+
+    def _rule(self, chain: str, expressions: list[bytes]) -> Message:
+        flags = nl.NLM_F_CREATE | nl.NLM_F_APPEND
+        return self._make(NFT_MSG_NEWRULE, flags, nl.text(2, chain), nl.nested(4, *expressions))
 
 
-def _flags_owner() -> bytes:
-    return nl.be32(2, _TABLE_F_OWNER)
-
-
-def _chain(family: int, hook: str) -> Message:
-    priority = _BEFORE_RAW if hook in ("prerouting", "output") else _AFTER_NAT
-    place = nl.nested(4, nl.be32(1, _HOOKS[hook]), nl.attribute(2, struct.pack(">i", priority)))
-    return _message(
-        NFT_MSG_NEWCHAIN,
-        nl.NLM_F_CREATE,
-        family,
-        _named(1),
-        nl.text(3, hook),
-        place,
-        nl.text(7, "filter"),
-    )
-
-
-def _set(family: int) -> Message:
-    """The tuples that went forward: destination, source, destination port, source port."""
-    size = 2 * {4: 4, 6: 16}[family] + 8
-    address = {4: 7, 6: 8}[family]
-    key_type = ((address << 6 | address) << 6 | 13) << 6 | 13
-    return _message(
-        NFT_MSG_NEWSET,
-        nl.NLM_F_CREATE,
-        FAMILIES[family],
-        _named(1),
-        nl.text(2, _SET_NAME),
-        nl.be32(3, _SET_EVAL),
-        nl.be32(4, key_type),
-        nl.be32(5, size),
-        nl.be32(10, 1),
-        nl.nested(9, nl.be32(1, 4096)),
-    )
-
-
-def _rule(family: int, chain: str, expressions: list[bytes]) -> Message:
-    return _message(
-        NFT_MSG_NEWRULE,
-        nl.NLM_F_CREATE | nl.NLM_F_APPEND,
-        family,
-        _named(1),
-        nl.text(2, chain),
-        nl.nested(4, *expressions),
-    )
-
-
-def _rules(fingerprint: Fingerprint, *, trace: bool, learn: bool) -> list[list[bytes]]:
+def _rules(fingerprint: Fingerprint, trace: bool) -> list[list[bytes]]:
+    """The rules of one chain. `trace` is False where only tuples are learned."""
     rules = []
+    learn = fingerprint.learn
     for pattern in fingerprint.patterns:
         expressions = _matches(pattern)
         if learn and pattern.direction == "forward":

@@ -14,7 +14,7 @@ from testbed.flow.fingerprint import Fingerprint
 from testbed.flow.headers import Headers, Identity
 from testbed.flow.sightings import Sighting
 from testbed.flow.tuples import Flow
-from testbed.probe.trace_events import TraceEvent
+from testbed.probe.trace_events import RULE, TraceEvent
 from testbed.probe.trace_rule import TABLE
 
 FORWARD, REPLY = "forward", "reply"
@@ -64,8 +64,8 @@ def traversals(events: Sequence[TraceEvent]) -> list[Traversal]:
     current: dict[tuple[str, int], Traversal] = {}
     for event in events:
         key = (event.namespace, event.packet)
-        ours = event.table == TABLE
-        if ours and event.chain in ("prerouting", "output") and event.headers is not None:
+        ours = event.table.startswith(TABLE)
+        if ours and event.kind == RULE and event.handle and event.headers is not None:
             current[key] = Traversal(
                 event.namespace,
                 event.chain,

@@ -96,8 +96,7 @@ def is_proxied(service: Service) -> bool:
     return (
         LABEL_PROXY_NAME not in service.labels
         and service.type != "ExternalName"
-        and bool(service.cluster_ips)
-        and service.cluster_ips[0] not in ("", "None")
+        and not service.headless
     )
 
 
@@ -106,6 +105,8 @@ def service_ports(service: Service, family: str) -> ServicePorts:
     if not is_proxied(service):
         return NO_PORTS
     problems: list[str] = []
+    if not service.cluster_ips:
+        return ServicePorts({}, (f"Service {service.key}: no clusterIP",))
     cluster_ip = _cluster_ip(service, family, problems)
     if not cluster_ip:
         return ServicePorts({}, tuple(problems))

@@ -38,4 +38,5 @@ def endpoint_chain(name: ServicePortName, endpoint: str) -> str:
 
 
 def _hash(text: str) -> str:
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()[:16]
+    # 10 bytes are the first 16 characters of the whole digest in base32.
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode()

@@ -119,6 +119,10 @@ class _Port:
         self._internal_chain = (
             self._local_chain if info.internal_policy_local else self._cluster_chain
         )
+        self._endpoint_chains = {
+            endpoint.text: names.endpoint_chain(info.name, endpoint.text)
+            for endpoint in decision.reachable
+        }
         self._has_firewall = bool(
             decision.has_endpoints and info.load_balancer_vips and info.source_ranges
         )
@@ -212,7 +216,7 @@ class _Port:
         if self._has_firewall:
             chains[self._firewall_chain] = self._firewall()
         for endpoint in decision.reachable:
-            chains[self._endpoint_chain(endpoint)] = self._endpoint(endpoint)
+            chains[self._endpoint_chains[endpoint.text]] = self._endpoint(endpoint)
         return chains
 
     def _to(self, address: str, comment: str) -> str:
@@ -287,7 +291,7 @@ class _Port:
     def _balance(self, endpoints: Sequence[EndpointInfo]) -> list[str]:
         """Choose one of `endpoints`: the client's last one, else each with the same chance."""
         out = []
-        chains = [self._endpoint_chain(endpoint) for endpoint in endpoints]
+        chains = [self._endpoint_chains[endpoint.text] for endpoint in endpoints]
         comments = [
             "" if self._large else f'-m comment --comment "{self._text} -> {endpoint.text}" '
             for endpoint in endpoints
@@ -306,15 +310,12 @@ class _Port:
             left -= 1
         return out
 
-    def _endpoint_chain(self, endpoint: EndpointInfo) -> str:
-        return names.endpoint_chain(self._info.name, endpoint.text)
-
     def _endpoint(self, endpoint: EndpointInfo) -> Lines:
         """KUBE-SEP-: masquerade a Pod that reaches itself, remember the client, translate."""
         comment = "" if self._large else f'-m comment --comment "{self._text}" '
         recent = ""
         if self._info.affinity_seconds:
-            chain = self._endpoint_chain(endpoint)
+            chain = self._endpoint_chains[endpoint.text]
             recent = f"-m recent --set --name {chain} --mask {self._instance.full_mask} --rsource "
         return (
             f"-s {host_cidr(endpoint.ip)} {comment}-j {names.MARK_MASQ}",

@@ -55,6 +55,7 @@ def _path(name: ServicePortName) -> str:
 
 
 def _with_hash(text: str) -> str:
-    digest = base64.b32encode(hashlib.sha256(text.encode()).digest()).decode()
-    named = f"{digest[:8]}-{text}"
+    # 5 bytes are the first 8 characters of the whole digest in base32.
+    digest = base64.b32encode(hashlib.sha256(text.encode()).digest()[:5]).decode()
+    named = f"{digest}-{text}"
     return named if len(named) <= BASE_LIMIT else f"{named[: BASE_LIMIT - 3]}..."

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from testbed.clock import ManualClock
 from testbed.cloud.balancer import DataPlane
 from testbed.cloud.dataplane import Site
 from testbed.cloud.fake import FakeCloud
+from testbed.netlink import NetlinkSocket
 
 CLIENT = {4: "203.0.113.10", 6: "2001:db8:113::10"}
 RANGES = ("198.51.100.0/24", "2001:db8:100::/64")
@@ -45,7 +46,8 @@ class Netns:
         subprocess.run(["ip", "netns", "add", name], check=True)
         self.run(["ip", "link", "set", "lo", "up"])
         # Link-local addresses are usable at once.
-        self.sysctl(net__ipv6__conf__all__accept_dad=0, net__ipv6__conf__default__accept_dad=0)
+        for name in ("all", "default"):
+            self.sysctl(f"net.ipv6.conf.{name}.accept_dad", "0")
 
     def run(self, argv: Sequence[str], *, input: str | None = None) -> str:
         command = ["ip", "netns", "exec", self.name, *argv]
@@ -68,9 +70,11 @@ class Netns:
         thread.join()
         return made[0]
 
-    def sysctl(self, **values: int) -> None:
-        settings = (f"{k.replace('__', '.')}={v}" for k, v in values.items())
-        self.run(["sysctl", "-qw", *settings])
+    def netlink(self, protocol: int) -> NetlinkSocket:
+        return NetlinkSocket(self.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol))
+
+    def sysctl(self, key: str, value: str) -> str:
+        return self.run(["sysctl", "-qw", f"{key.replace('/', '.')}={value}"])
 
     def delete(self) -> None:
         subprocess.run(["ip", "netns", "del", self.name], check=True)
@@ -89,12 +93,13 @@ class World:
         self.status: dict[tuple[str, int], int] = {}
         router = self.ns["router"]
         for name in ("router", "balancer"):
-            self.ns[name].sysctl(
-                net__ipv4__ip_forward=1,
-                net__ipv6__conf__all__forwarding=1,
-                net__ipv4__conf__all__rp_filter=0,
-                net__ipv4__conf__default__rp_filter=0,
-            )
+            for key, value in {
+                "net.ipv4.ip_forward": "1",
+                "net.ipv6.conf.all.forwarding": "1",
+                "net.ipv4.conf.all.rp_filter": "0",
+                "net.ipv4.conf.default.rp_filter": "0",
+            }.items():
+                self.ns[name].sysctl(key, value)
         self._link(
             "client",
             "cl",
@@ -140,7 +145,21 @@ class World:
         ns.run(["ip", "link", "set", device, "up"])
 
     def cloud(self, data_plane: DataPlane = DataPlane.NAT) -> FakeCloud:
-        return FakeCloud(self.site, self.clock, data_plane=data_plane)
+        cloud = FakeCloud(self.site, self.clock, data_plane=data_plane)
+        self.servers.append(cloud)
+        return cloud
+
+    def play(self, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a test's coroutine and close what it opened."""
+
+        async def run() -> None:
+            try:
+                await story()
+            finally:
+                for server in self.servers:
+                    server.close()
+
+        asyncio.run(run())
 
     async def serve(self, node: str, port: int, status: int = 200) -> None:
         """On `port` (TCP, all addresses) `node` answers HTTP with who it is and whom it saw."""
@@ -179,6 +198,35 @@ class World:
             except (TimeoutError, OSError):
                 return None
 
+    async def serve_datagrams(self, node: str, port: int) -> None:
+        """On `port` (UDP) `node` answers each datagram with its name and the peer it saw."""
+
+        class Answer(asyncio.DatagramProtocol):
+            def connection_made(self, transport: Any) -> None:
+                self.transport = transport
+
+            def datagram_received(self, data: bytes, peer: Any) -> None:
+                seen = {"node": node, "peer": peer[0].removeprefix("::ffff:")}
+                self.transport.sendto(json.dumps(seen).encode(), peer)
+
+        sock = self.ns[node].socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        sock.bind(("::", port))
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(Answer, sock=sock)
+        self.servers.append(transport)
+
+    async def exchange(self, sock: socket.socket, timeout: float = 0.4) -> dict[str, str] | None:
+        """One datagram on a connected socket and its answer; None where none came."""
+        loop = asyncio.get_running_loop()
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(timeout):
+                await loop.sock_sendall(sock, b"hello")
+                found: dict[str, str] = json.loads(await loop.sock_recv(sock, 4096))
+                return found
+        except (TimeoutError, OSError):
+            return None
+
     async def ask(self, sock: socket.socket) -> dict[str, str]:
         """One more request on a connection."""
         loop = asyncio.get_running_loop()
@@ -200,8 +248,6 @@ class World:
             await cloud.settled()
 
     def close(self) -> None:
-        for server in self.servers:
-            server.close()
         for ns in self.ns.values():
             ns.delete()
 

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from world import IPTABLES, NFT, EchoServer, World
+from small_world import IPTABLES, NFT, EchoServer, World
 
 
 @pytest.fixture(scope="session", params=["iptables", "nftables"])

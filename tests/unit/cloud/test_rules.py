@@ -74,13 +74,14 @@ def test_chain_names_stay_within_the_limit_and_apart() -> None:
 
 
 def test_change_touches_only_what_differs() -> None:
-    old = ServiceRules("c", ("one",), frozenset({("nat-v4", "a"), ("nat-v4", "b")}))
-    new = ServiceRules("c", ("two",), frozenset({("nat-v4", "b"), ("nat-v4", "d")}))
+    a, b, d = [(f"198.51.100.{n}", "tcp", 80) for n in (1, 2, 4)]
+    old = ServiceRules("c", "nat", ("one",), frozenset({a, b}))
+    new = ServiceRules("c", "nat", ("two",), frozenset({b, d}))
     assert change(old, new).splitlines() == [
-        "delete element inet cloud nat-v4 { a }",
+        "delete element inet cloud nat-v4 { 198.51.100.1 . tcp . 80 }",
         "flush chain inet cloud c",
         "add rule inet cloud c two",
-        "add element inet cloud nat-v4 { d : goto c }",
+        "add element inet cloud nat-v4 { 198.51.100.4 . tcp . 80 : goto c }",
     ]
     assert change(old, None).splitlines()[-1] == "delete chain inet cloud c"
     assert change(None, new).splitlines()[0] == "add chain inet cloud c"

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from testbed.api.objects import EndpointSlice, Node, Service
+from testbed.flow.tuples import Flow
 from testbed.oracle.expect import expect
-from testbed.oracle.expectation import Expectation, Flow, Origin, Place, SourceKind, Verdict
+from testbed.oracle.expectation import Expectation, Origin, Place, SourceKind, Verdict
 from testbed.oracle.world import Mode, Settings, World
 
 NODE = "testnode"
@@ -92,7 +93,7 @@ class Case:
             self.services, self.slices, self.nodes, (), replace(self.settings, mode=Mode(mode))
         )
         return expect(
-            world, Origin(place or place_of(src), NODE), Flow(src, dst, protocol, int(number))
+            world, Origin(place or place_of(src), NODE), Flow(protocol, src, 0, dst, int(number))
         )
 
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from testbed.errors import UsageError
+from testbed.flow.tuples import Flow
 from testbed.oracle.balancer import BalancerKind, after_balancer, balancer_nodes, expect_balanced
-from testbed.oracle.expectation import Flow, FrontEndKind, SourceKind
+from testbed.oracle.expectation import FrontEndKind, SourceKind
 from testbed.oracle.world import Settings, World
 from tests.unit.oracle.builders import endpoint, node, port, service, slice_of
 
 NODES = [node(f"w{i}", f"172.18.0.1{i}") for i in (1, 2, 3)]
 EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers"
-FLOW = Flow("203.0.113.2", "198.51.100.10", "TCP", 80)
+FLOW = Flow("tcp", "203.0.113.2", 0, "198.51.100.10", 80)
 
 
 def world(nodes: list, **spec: object) -> World:
@@ -56,7 +57,7 @@ def test_local_policy_leaves_nodes_in_the_list_and_fails_their_health_check() ->
     ],
 )
 def test_node_leaves_the_list(change: dict[str, object], left: int) -> None:
-    nodes = [*NODES[:2], replace(NODES[2], **change)]  # type: ignore[arg-type]
+    nodes = [*NODES[:2], replace(NODES[2], **change)]
     assert len(listed(world(nodes))) == left
 
 
@@ -71,10 +72,10 @@ def test_packet_arrives_as_the_balancer_makes_it() -> None:
         for keep in (False, True)
     }
     assert made[BalancerKind.DSR, False] == FLOW
-    to_node = replace(FLOW, dst="172.18.0.12", dport=30080)
+    to_node = replace(FLOW, destination="172.18.0.12", destination_port=30080)
     assert made[BalancerKind.NAT, True] == to_node
-    assert made[BalancerKind.NAT, False] == replace(to_node, src="198.51.100.1")
-    assert made[BalancerKind.PROXY, True] == replace(to_node, src="198.51.100.1")
+    assert made[BalancerKind.NAT, False] == replace(to_node, source="198.51.100.1")
+    assert made[BalancerKind.PROXY, True] == replace(to_node, source="198.51.100.1")
 
 
 def test_without_a_node_port_only_dsr_can_send() -> None:

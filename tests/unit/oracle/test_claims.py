@@ -8,10 +8,10 @@ import pytest
 
 from testbed.api.objects import Pod
 from testbed.errors import UsageError
+from testbed.flow.tuples import Flow
 from testbed.oracle.expect import expect
 from testbed.oracle.expectation import (
     Expectation,
-    Flow,
     FrontEndKind,
     Origin,
     Place,
@@ -64,7 +64,7 @@ def world(mode: str = "iptables", ends: list | None = None, **spec: object) -> W
 def ask(
     asked: World, place: Place, where: str, src: str, dst: str, dport: int, protocol: str = "TCP"
 ) -> Expectation:
-    return expect(asked, Origin(place, where), Flow(src, dst, protocol, dport))
+    return expect(asked, Origin(place, where), Flow(protocol.lower(), src, 0, dst, dport))
 
 
 def from_pod(asked: World, dst: str, dport: int, protocol: str = "TCP") -> Expectation:
@@ -203,7 +203,7 @@ def test_iptables_lets_a_node_process_pass_to_an_unserved_external_address() -> 
 @BOTH
 def test_affinity_keeps_a_client_while_its_backend_is_usable(mode: str) -> None:
     asked = world(mode, sessionAffinity="ClientIP")
-    flow = Flow(CLIENT, "172.18.0.11", "TCP", 30080)
+    flow = Flow("tcp", CLIENT, 0, "172.18.0.11", 30080)
     origin = Origin(Place.OUTSIDE)
     stuck = expect(asked, origin, flow, stuck_to="10.244.2.5:8080")
     assert [(b.ip, b.probability) for b in stuck.backends] == [("10.244.2.5", 1.0)]

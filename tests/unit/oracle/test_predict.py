@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from testbed.api.documents import load_documents
 from testbed.cli import predict
 from testbed.errors import EXIT_OK, EXIT_USAGE, UsageError
+from testbed.oracle.dump import world_from
+from testbed.oracle.prediction import predict as predict_flows
+from testbed.oracle.targets import parse, resolve_start, resolve_targets
+from testbed.oracle.world import Settings
 
 DUMP = """
 apiVersion: v1
@@ -85,8 +93,8 @@ def test_client_outside_gets_a_line_for_each_address(
     assert max(map(len, out.splitlines())) <= 100
     rows = [line.split() for line in out.splitlines() if line.startswith(("  198.", "  172."))]
     assert [(r[0], " ".join(r[1 : -4 if "→" in r else -3])) for r in rows] == [
-        ("198.51.100.10:80", "load balancer IP w1"),
-        ("198.51.100.10:80", "load balancer IP w2, w3"),
+        ("198.51.100.10:80", "load balancer IP (dsr) w1"),
+        ("198.51.100.10:80", "load balancer IP (dsr) w2, w3"),
         ("172.18.0.11:30080", "NodePort w1"),
         ("172.18.0.12:30080", "NodePort w2"),
         ("172.18.0.13:30080", "NodePort w3"),
@@ -127,6 +135,21 @@ def test_json_carries_the_whole_answer(dump: Path, capsys: pytest.CaptureFixture
     assert backend["pod"] == "default/web-0"
     assert backend["source"] == {"kind": "unchanged", "address": "198.51.100.10", "node": ""}
     assert [f["inRotation"] for f in said["flows"]] == [True, False, False, True, True, True]
+
+
+def test_address_that_stays_the_balancers_comes_back_through_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "proxy.yaml"
+    path.write_text(DUMP.replace("ipMode: VIP", "ipMode: Proxy"))
+    assert run("-f", str(path), "pod/cli", "198.51.100.10:80", "--json") == EXIT_OK
+    flows = json.loads(capsys.readouterr().out)["flows"]
+    assert [(f["via"], f["entry"], f["expectation"]["verdict"]) for f in flows] == [
+        (None, None, "routed"),
+        ("proxy", "w1", "delivered"),
+        ("proxy", "w2", "dropped"),
+        ("proxy", "w3", "dropped"),
+    ]
 
 
 def test_dump_may_come_by_standard_input(
@@ -172,3 +195,33 @@ def test_wrong_file_is_one_line(tmp_path: Path, text: str, message: str) -> None
         run("-f", str(path), "client", "svc/web")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in entries:
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*path, key))
+
+
+def test_any_value_in_any_place_is_answered_or_refused_in_one_line() -> None:
+    documents = load_documents(DUMP, "dump")
+    refused: list[str] = []
+    for path in places(documents):
+        if len(path) < 2 or path[1] in ("kind", "apiVersion"):
+            continue
+        for value in (None, 5, "x", [], {}, [None], {"a": 1}):
+            changed = copy.deepcopy(documents)
+            inner: Any = changed
+            for key in path[:-1]:
+                inner = inner[key]
+            inner[path[-1]] = value
+            try:
+                world = world_from(changed, Settings())
+                start = resolve_start(world, parse("client"))
+                predict_flows(world, start, resolve_targets(world, parse("web"), outside=True))
+            except UsageError as error:
+                refused.append(str(error))
+    assert len(refused) > 100
+    assert not [line for line in refused if "\n" in line]

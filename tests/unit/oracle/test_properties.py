@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.flow.tuples import Flow
 from testbed.oracle.expect import expect
-from testbed.oracle.expectation import Expectation, Flow, Origin, Place, SourceKind, Verdict
+from testbed.oracle.expectation import Expectation, Origin, Place, SourceKind, Verdict
 from testbed.oracle.world import DetectLocal, Mode, Settings, World
 from tests.unit.oracle.builders import endpoint, node, port, service, slice_of
 
@@ -87,8 +88,8 @@ def questions(draw: st.DrawFn) -> tuple[Origin, Flow]:
     if dst == "127.0.0.1":
         place, src = Place.NODE, dst
     dport = draw(st.sampled_from([80, 53, 81, 30080, 30053, 32000, 8080]))
-    protocol = draw(st.sampled_from(["TCP", "UDP", "SCTP"]))
-    return Origin(place, where), Flow(src, dst, protocol, dport)
+    protocol = draw(st.sampled_from(["tcp", "udp", "sctp"]))
+    return Origin(place, where), Flow(protocol, src, 0, dst, dport)
 
 
 @settings(max_examples=400, deadline=None)
@@ -123,8 +124,8 @@ def check_backends(world: World, said: Expectation, flow: Flow) -> None:
             assert backend.node == said.node
         assert backend.node == found.node_name
         if backend.source.kind is SourceKind.UNCHANGED:
-            assert backend.source.address == flow.src
-            assert backend.ip != flow.src or said.node != backend.node
+            assert backend.source.address == flow.source
+            assert backend.ip != flow.source or said.node != backend.node
         else:
             assert backend.source.address in world.addresses[backend.source.node]
 

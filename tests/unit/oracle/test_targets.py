@@ -88,6 +88,7 @@ WORLD = World(
         ("[2001:DB8::1]:443", "address", "", "2001:db8::1", "443"),
         ("2001:db8::1", "address", "", "2001:db8::1", ""),
         ("localhost:30080", "address", "", "127.0.0.1", "30080"),
+        ("app.example.com:443", "dns", "", "app.example.com", "443"),
     ],
 )
 def test_word_reads_as(text: str, kind: str, namespace: str, name: str, port: str) -> None:
@@ -145,7 +146,7 @@ def test_wrong_from_is_one_line(text: str, message: str) -> None:
 
 
 def targets(text: str, **options: object) -> list[str]:
-    found = resolve_targets(WORLD, parse(text), **options)  # type: ignore[arg-type]
+    found = resolve_targets(WORLD, parse(text), **options)
     return [f"{t.what} {t}/{t.protocol}" for t in found]
 
 
@@ -213,6 +214,7 @@ def test_headless_service_is_its_ready_pods() -> None:
         ("node/w1", {}, "node/w1: to which port? Write node/w1:PORT or --port"),
         ("node/w1:http", {}, "node/w1:http: 'http' isn't a port number (1 to 65535)"),
         ("10.0.0.1:70000", {}, "10.0.0.1:70000: '70000' isn't a port number (1 to 65535)"),
+        ("app.example.com:443", {}, "'app.example.com:443': no Service's name; resolve it"),
         ("client", {}, "'client': a packet goes to a Service, a Pod, a node, an address"),
     ],
 )
@@ -227,7 +229,7 @@ def test_node_sends_from_the_address_it_sends_to() -> None:
     start = resolve_start(WORLD, parse("node/w1"))
     for text, src in (("localhost:30080", "127.0.0.1"), ("172.18.0.12:30080", "172.18.0.11")):
         (target,) = resolve_targets(WORLD, parse(text))
-        assert flow_to(WORLD, start, target).src == src
+        assert flow_to(WORLD, start, target).source == src
 
 
 def test_family_that_the_start_lacks_is_said() -> None:
@@ -235,3 +237,11 @@ def test_family_that_the_start_lacks_is_said() -> None:
     six = resolve_targets(WORLD, parse("many:http"))[1]
     with pytest.raises(UsageError, match="node/w2 has no IPv6 address"):
         flow_to(WORLD, start, six)
+
+
+def test_clients_go_by_the_names_they_are_given() -> None:
+    clients = {"lb": ("198.51.100.1",), "client": ("203.0.113.2",)}
+    for text in ("lb", "client/lb"):
+        start = resolve_start(WORLD, parse(text), clients=clients, entry="w2")
+        assert (start.origin.place, start.origin.node) == (Place.OUTSIDE, "w2")
+        assert start.addresses == ("198.51.100.1",)

@@ -1,0 +1,53 @@
+"""Domain names in the two forms DNS needs: text (`web.default.svc.cluster.local`) and wire.
+
+Text is lower case, without the final dot; "" is the root. Names compare case-insensitively
+(RFC 4343), so everything is lowered on the way in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+
+def normal(name: str) -> str:
+    """The form names are kept in."""
+    return name.rstrip(".").lower()
+
+
+def parent(name: str) -> str:
+    """The name above; "" above a top-level name."""
+    return name.partition(".")[2]
+
+
+def within(name: str, zone: str) -> bool:
+    """Whether `name` is `zone` or below it."""
+    return not zone or name == zone or name.endswith(f".{zone}")
+
+
+def reverse(address: str) -> str:
+    """The name of an address's PTR record."""
+    return ipaddress.ip_address(address).reverse_pointer
+
+
+def from_wire(wire: bytes) -> str:
+    """Text of an uncompressed name in wire form; bytes that aren't ASCII stay apart as such."""
+    labels = []
+    offset = 0
+    while size := wire[offset]:
+        labels.append(wire[offset + 1 : offset + 1 + size].decode("latin-1").lower())
+        offset += 1 + size
+    return ".".join(labels)
+
+
+def dashed(address: str) -> str:
+    """An address as a label: `10-244-1-5`, `fd00-10-244--5`. Source: CoreDNS endpointHostname."""
+    return address.replace(".", "-").replace(":", "-")
+
+
+def from_dashed(label: str) -> str | None:
+    """The address that a dashed label stands for, or None. Source: CoreDNS findPods."""
+    separator = "." if label.count("-") == 3 and "--" not in label else ":"
+    try:
+        return str(ipaddress.ip_address(label.replace("-", separator)))
+    except ValueError:
+        return None
