@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
+from testbed.api.objects import IPV4, IPV6
 from testbed.netlink import attribute, be32, nested
 from testbed.proxy.kernel import expressions as nft
 from testbed.proxy.kernel.expressions import CMP_EQ, CMP_NEQ
@@ -62,7 +63,7 @@ _REJECT_V6 = {
 }
 _STANDARD = {"ACCEPT": nft.ACCEPT, "DROP": nft.DROP, "RETURN": nft.RETURN}
 #: Offset of source and destination address in the network header, by family.
-_ADDRESS_OFFSETS = {"ipv4": (12, 16), "ipv6": (8, 24)}
+_ADDRESS_OFFSETS = {IPV4: (12, 16), IPV6: (8, 24)}
 
 
 class Unencodable(ValueError):
@@ -91,7 +92,7 @@ def tokens(line: str) -> list[str]:
 def encode(family: str, line: str) -> bytes:
     """The attributes of an nf_tables rule for `line`, a rule without `-A CHAIN`.
 
-    `family` is `ipv4` or `ipv6`. Raises Unencodable, with the part that isn't known.
+    `family` is IPV4 or IPV6 of `api.objects`. Raises Unencodable, with the part that isn't known.
     """
     segments = _SEGMENT.findall(line)
     if " ".join(segments) != line:
@@ -223,7 +224,7 @@ def address(family: str, side: int, value: str, negated: bool) -> bytes:
     A prefix of whole bytes loads only these; any other is masked.
     """
     text, _, length = value.partition("/")
-    packed = socket.inet_pton(socket.AF_INET if family == "ipv4" else socket.AF_INET6, text)
+    packed = socket.inet_pton(socket.AF_INET if family == IPV4 else socket.AF_INET6, text)
     bits = int(length) if length else len(packed) * 8
     offset = _ADDRESS_OFFSETS[family][side]
     operator = CMP_NEQ if negated else CMP_EQ
@@ -339,7 +340,7 @@ def _statistic(family: str, options: list[Option]) -> bytes:
 def _recent(family: str, options: list[Option]) -> bytes:
     """struct xt_recent_mtinfo_v1"""
     seconds = flags = side = 0
-    name, mask = "DEFAULT", b"\xff" * (4 if family == "ipv4" else 16)
+    name, mask = "DEFAULT", b"\xff" * (4 if family == IPV4 else 16)
     for option in options:
         if option.name in _RECENT_FLAGS:
             flags |= _RECENT_FLAGS[option.name]
@@ -392,7 +393,7 @@ def _dnat(family: str, options: list[Option]) -> bytes:
     """struct nf_nat_range2: one address, one port"""
     (option,) = options
     host, _, port = option.value.rpartition(":")
-    if family == "ipv4":
+    if family == IPV4:
         place = socket.inet_pton(socket.AF_INET, host) + bytes(12)
     else:
         place = socket.inet_pton(socket.AF_INET6, host.strip("[]"))
@@ -403,14 +404,14 @@ def _dnat(family: str, options: list[Option]) -> bytes:
 def _masquerade(family: str, options: list[Option]) -> bytes:
     """IPv4: struct nf_nat_ipv4_multi_range_compat; IPv6: struct nf_nat_range"""
     flags = 0x10 if any(option.name == "--random-fully" for option in options) else 0
-    if family == "ipv4":
+    if family == IPV4:
         return nft.target("MASQUERADE", 0, struct.pack("=II12x", 1, flags))
     return nft.target("MASQUERADE", 0, struct.pack("=I36x", flags))
 
 
 def _reject(family: str, options: list[Option]) -> bytes:
     """struct ipt_reject_info, struct ip6t_reject_info"""
-    kinds = _REJECT_V4 if family == "ipv4" else _REJECT_V6
+    kinds = _REJECT_V4 if family == IPV4 else _REJECT_V6
     return nft.target("REJECT", 0, struct.pack("=I", kinds[options[0].value]))
 
 

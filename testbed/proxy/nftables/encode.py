@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+from testbed.api.objects import IPV4, IPV6
 from testbed.netlink import attribute, be32, be64, nested, text
 from testbed.proxy.kernel import expressions as nft
 from testbed.proxy.kernel.expressions import CMP_EQ, CMP_NEQ
@@ -50,7 +51,7 @@ _HOOK = re.compile(r"type (\w+) hook (\w+) priority (?:(-?\d+)|(\w+)(?: ([-+]) (
 _VERDICTS = {"accept": nft.ACCEPT, "drop": nft.DROP, "return": nft.RETURN}
 _JUMPS = {"jump": nft.JUMP, "goto": nft.GOTO}
 #: ICMP's and ICMPv6's code for "port unreachable".
-_UNREACHABLE_PORT = {"ipv4": 3, "ipv6": 4}
+_UNREACHABLE_PORT = {IPV4: 3, IPV6: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ Allocate = Callable[[str], tuple[str, int]]
 
 
 def encode_rule(family: str, line: str, allocate: Allocate) -> EncodedRule:
-    """Encode one rule of `family` (`ipv4`, `ipv6`); raises Unencodable."""
+    """Encode one rule of `family` (IPV4 or IPV6 of `api.objects`); raises Unencodable."""
     reader = _Rule(family, _TOKEN.findall(line), allocate)
     try:
         reader.read()
@@ -293,8 +294,8 @@ class _Rule:
 
     def dnat(self, word: str) -> None:
         """`dnat to ADDRESS:PORT`, or `dnat ip to numgen random mod N map { 0 : ADDRESS . PORT }`"""
-        words = 4 if self.family == "ipv6" else 1
-        if self.take_if("ip" if self.family == "ipv4" else "ip6"):
+        words = 4 if self.family == IPV6 else 1
+        if self.take_if("ip" if self.family == IPV4 else "ip6"):
             self.expect("to", "numgen")
             self.random()
             self.expect("map", "{")
@@ -348,14 +349,14 @@ _STATEMENTS: dict[str, Callable[[_Rule, str], None]] = {
 }
 
 _ADDRESS_PORT = {
-    "ipv4": ("ipv4_addr", "inet_service"),
-    "ipv6": ("ipv6_addr", "inet_service"),
+    IPV4: ("ipv4_addr", "inet_service"),
+    IPV6: ("ipv6_addr", "inet_service"),
 }
 _ADDRESS_OFFSETS = {
-    ("ipv4", "saddr"): 12,
-    ("ipv4", "daddr"): 16,
-    ("ipv6", "saddr"): 8,
-    ("ipv6", "daddr"): 24,
+    (IPV4, "saddr"): 12,
+    (IPV4, "daddr"): 16,
+    (IPV6, "saddr"): 8,
+    (IPV6, "daddr"): 24,
 }
 
 
@@ -363,7 +364,7 @@ _ADDRESS_OFFSETS = {
 def _load(family: str, field: tuple[str, str], words: int) -> tuple[bytes, int]:
     """Load `field` behind `words` register words; also how many words it takes."""
     if field[0] in ("ip", "ip6"):
-        size = 16 if family == "ipv6" else 4
+        size = 16 if family == IPV6 else 4
         return _load_address(family, field[1], size, register(words)), size // 4
     if field == ("meta", "l4proto"):
         return nft.meta_load(nft.META_L4PROTO, register(words)), 1
@@ -443,10 +444,10 @@ _SET_COMMENT = 7
 #: nft's numbers of expressions (verdict, payload, concatenation) and of payload fields.
 _VERDICT, _PAYLOAD, _CONCATENATION = 1, 7, 13
 _PAYLOAD_FIELDS = {
-    ("ipv4", "saddr"): (12, 11),
-    ("ipv4", "daddr"): (12, 12),
-    ("ipv6", "saddr"): (13, 8),
-    ("ipv6", "daddr"): (13, 9),
+    (IPV4, "saddr"): (12, 11),
+    (IPV4, "daddr"): (12, 12),
+    (IPV6, "saddr"): (13, 8),
+    (IPV6, "daddr"): (13, 9),
 }
 
 
@@ -465,7 +466,7 @@ _MAP_TO_VERDICT = (
 
 def _address_set(family: str, side: str, values: list[str]) -> tuple[bytes, tuple[bytes, ...]]:
     """Attributes and elements of `{ ADDRESS, NETWORK, … }`; networks make it an interval set."""
-    kind = "ipv6_addr" if family == "ipv6" else "ipv4_addr"
+    kind = "ipv6_addr" if family == IPV6 else "ipv4_addr"
     number, size = KEY_TYPES[kind]
     flags = SET_ANONYMOUS | SET_CONSTANT
     userdata = _number(_KEY_ORDER, _BIG_ENDIAN)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
+from testbed.api.objects import IPV6
+
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
 
 #: nft's numbers of the types, and how many bytes a value takes.
@@ -58,7 +60,7 @@ def _pack(value: str, kind: str) -> bytes:
 
 
 def address(family: str, value: str) -> bytes:
-    return _pack(value, "ipv6_addr" if family == "ipv6" else "ipv4_addr")
+    return _pack(value, "ipv6_addr" if family == IPV6 else "ipv4_addr")
 
 
 def network(family: str, value: str) -> tuple[bytes, int]:
@@ -79,7 +81,7 @@ def intervals(family: str, values: list[str]) -> Iterator[tuple[bytes, bool, boo
     Overlapping and adjacent networks become one interval, as nft merges them.
     """
     ranges = []
-    size = 16 if family == "ipv6" else 4
+    size = 16 if family == IPV6 else 4
     for value in values:
         packed, bits = network(family, value)
         span = 1 << 8 * size - bits

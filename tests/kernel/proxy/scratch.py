@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from testbed import shell
+from testbed.api.objects import IPV6
 from testbed.fabric.namespace import in_thread
 from testbed.fabric.syscalls import enter_network, unshare_network
 from testbed.netlink import NetlinkSocket
@@ -51,14 +52,14 @@ class ScratchNamespace:
 
 def iptables_save(namespace: ScratchNamespace, family: str) -> list[str]:
     """iptables-save's lines without comments and counters."""
-    program = "ip6tables-save" if family == "ipv6" else "iptables-save"
+    program = "ip6tables-save" if family == IPV6 else "iptables-save"
     text = re.sub(r" \[\d+:\d+\]", "", namespace.run([program]))
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
 def nft_list(namespace: ScratchNamespace, family: str) -> str:
     """`nft -s list table`, normalized by `normal_table`."""
-    prefix = "ip6" if family == "ipv6" else "ip"
+    prefix = "ip6" if family == IPV6 else "ip"
     return normal_table(namespace.run(["nft", "-s", "list", "table", prefix, "kube-proxy"]))
 
 

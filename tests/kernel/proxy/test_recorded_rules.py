@@ -33,9 +33,9 @@ def test_iptables_save_prints_the_recorded_rules(
     rules = IptablesRenderer(make_instance(docs, FAMILIES[family], node)).render(
         make_state(docs, FAMILIES[family], node)
     )
-    applier = IptablesApplier(namespace, family)
+    applier = IptablesApplier(namespace, FAMILIES[family])
     applier.sync(rules)
-    printed = iptables_save(namespace, family)
+    printed = iptables_save(namespace, FAMILIES[family])
     assert printed == rules.text().splitlines()
     recorded = (GOLDEN / case / f"{node}.{family}.iptables").read_text()
     normal = test_golden_iptables.normal
@@ -53,9 +53,9 @@ def test_nft_lists_the_recorded_table(
     rules = NftablesRenderer(make_instance(docs, FAMILIES[family], node)).render(
         make_state(docs, FAMILIES[family], node)
     )
-    applier = NftablesApplier(namespace, family)
+    applier = NftablesApplier(namespace, FAMILIES[family])
     applier.sync(rules)
-    assert nft_list(namespace, family) == normal_table(rules.text())
+    assert nft_list(namespace, FAMILIES[family]) == normal_table(rules.text())
     recorded = test_golden_nftables.blocks((GOLDEN / case / f"{node}.{family}.nft").read_text())
     rendered = test_golden_nftables.blocks(rules.text())
     normal = test_golden_nftables.normal
@@ -86,8 +86,8 @@ def test_expressions_are_those_of_iptables(
             _, chain, rule = line.split(" ", 2)
             chains.setdefault((table, chain), []).append(rule)
     for (table, chain), lines in chains.items():
-        loaded = [rule.expressions for rule in dump.rules(netlink, family, table, chain)]
-        encoded = [dump.canonical(attributes(encode(family, line))[4]) for line in lines]
+        loaded = [rule.expressions for rule in dump.rules(netlink, FAMILIES[family], table, chain)]
+        encoded = [dump.canonical(attributes(encode(FAMILIES[family], line))[4]) for line in lines]
         assert encoded == loaded
     netlink.close()
     door.close()
