@@ -29,6 +29,8 @@ from testbed.probe.observe import Observation, Observer
 from testbed.runtime.sandboxes import namespace_name
 
 T = TypeVar("T")
+#: The tables that kube-proxy works in, of either mode.
+KUBE_PROXY_TABLES = ("filter", "nat", "mangle", "kube-proxy")
 
 #: What can be applied: YAML text, a file, or objects.
 Manifest = str | FilePath | Document | Iterable[Document]
@@ -65,7 +67,7 @@ class Cluster:
                 lambda: LabCore(self.fabric, self.topology, self.options, loop)
             )
             self._thread.wait(self.core.start(tell))
-            self._observer = Observer(())
+            self._observer = Observer((), meaning=self._meaning)
         except BaseException:
             self.close()
             raise
@@ -176,6 +178,9 @@ class Cluster:
         return self._running.call(self.core.services)
 
     # packets
+
+    def _meaning(self, table: str, chain: str, text: str) -> str:
+        return self.core.proxies.meaning(chain, text) if table in KUBE_PROXY_TABLES else ""
 
     def probe(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from testbed.api.admission import Admission, Settings
 from testbed.api.documents import Document, name_of, namespace_of
@@ -111,7 +112,7 @@ class LabCore:
         balancers = self.topology.with_role("balancer")
         if not balancers or self.options.cloud == "none":
             return None
-        site = site_of(self.fabric, self.topology, balancers[0])
+        site = site_of(self.fabric, self.topology, balancers[0], run_directory(self.fabric.lab))
         cloud = FakeCloud(
             site, self.clock, data_plane=DataPlane(self.options.cloud), loop=self._loop
         )
@@ -142,7 +143,8 @@ class LabCore:
         if mode == "none":
             return
         config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
-        proxier = Proxier(node.name, self.fabric.namespace(node.name), config, self._loop)
+        namespace = self.fabric.namespace(node.name)
+        proxier = Proxier(node.name, namespace, config, self.options.service_cidrs)
         self.proxies.add(node.name, proxier)
 
     async def settle(self) -> None:
@@ -233,7 +235,7 @@ class LabCore:
         return lines
 
 
-def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine) -> Site:
+def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine, directory: Path) -> Site:
     """Where a balancer of the topology stands: its cable to the router, and the VIPs it serves."""
     device = balancer.interfaces[0]
     router = topology.machine(device.peer)
@@ -245,6 +247,7 @@ def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine) -> Site:
         router=fabric.namespace(router.name),
         router_device=other.name,
         ranges=topology.networks.vips,
+        directory=directory,
     )
 
 

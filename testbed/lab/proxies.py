@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from testbed.api.documents import name_of, namespace_of
 from testbed.api.objects import (
@@ -16,18 +15,8 @@ from testbed.api.objects import (
     Service,
 )
 from testbed.control.store import Event, EventType, Store
-
-
-class NodeProxy(Protocol):
-    """One node's proxy (testbed.proxy.proxier)."""
-
-    def set_service(self, key: NamespacedName, service: Service | None) -> None: ...
-
-    def set_slice(self, key: NamespacedName, slice_: EndpointSlice | None) -> None: ...
-
-    def set_node(self, node: Node) -> None: ...
-
-    def sync(self) -> None: ...
+from testbed.proxy.explain import Explainer
+from testbed.proxy.proxier import Proxier
 
 
 class NodeProxies:
@@ -39,13 +28,14 @@ class NodeProxies:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._proxies: dict[str, NodeProxy] = {}
+        self._proxies: dict[str, Proxier] = {}
         self._changed: set[str] = set()
+        self._explainers: list[Explainer] = []
         store.watch("services", self._on_service)
         store.watch("endpointslices", self._on_slice)
         store.watch("nodes", self._on_node)
 
-    def add(self, node: str, proxy: NodeProxy) -> None:
+    def add(self, node: str, proxy: Proxier) -> None:
         """Give a node its proxy, filled with all that exists."""
         self._proxies[node] = proxy
         for document in self._store.list("services"):
@@ -61,9 +51,19 @@ class NodeProxies:
             proxy.set_node(Node.from_document(own))
         self._changed.add(node)
 
-    def get(self, node: str) -> NodeProxy | None:
+    def get(self, node: str) -> Proxier | None:
         """The node's proxy, if it has one."""
         return self._proxies.get(node)
+
+    def meaning(self, chain: str, text: str) -> str:
+        """What a rule of some node's kube-proxy is for; "" for other rules."""
+        if not self._explainers:
+            proxies = self._proxies.values()
+            self._explainers = [e for proxy in proxies for e in proxy.explainers()]
+        for explainer in self._explainers:
+            if words := explainer.meaning(text, chain):
+                return words
+        return ""
 
     @property
     def idle(self) -> bool:
@@ -72,9 +72,11 @@ class NodeProxies:
     async def sync(self) -> None:
         """Write the rules of every node whose input changed; nodes in parallel."""
         nodes, self._changed = sorted(self._changed), set()
+        if nodes:
+            self._explainers = []
         await asyncio.gather(*(asyncio.to_thread(self._proxies[n].sync) for n in nodes))
 
-    def _tell(self, tell: Callable[[NodeProxy], None], nodes: Iterable[str] | None = None) -> None:
+    def _tell(self, tell: Callable[[Proxier], None], nodes: Iterable[str] | None = None) -> None:
         for node in self._proxies if nodes is None else nodes:
             tell(self._proxies[node])
             self._changed.add(node)
