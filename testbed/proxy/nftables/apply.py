@@ -170,7 +170,7 @@ class NftablesApplier:
             same = {
                 key
                 for key, (text, value) in packed.items()
-                if held.get(key) == _payload_of(self._element(name, text, value))
+                if held.get(key) == _payload_of(memoryview(self._element(name, text, value))[4:])
             }
             removed[name] = [element(key) for key in held if key not in same]
             added[name] = dict(pair for key, pair in packed.items() if key not in same)
@@ -381,11 +381,9 @@ def _least_uses(ruleset: RuleSet) -> dict[str, int]:
     return uses
 
 
-def _payload_of(body: bytes | memoryview) -> bytes:
-    """What of an element is the same in what is sent and what is dumped."""
+def _payload_of(body: memoryview) -> bytes:
+    """What of an element is the same in what is sent and what is dumped: key, data, comment."""
     held = attributes(body)
-    if 1 not in held:  # with its own header, as `element` makes it
-        held = attributes(next(iter(held.values())))
     return b"".join(bytes(held[kind]) if kind in held else b"-" for kind in (1, 2, 6))
 
 
