@@ -111,16 +111,16 @@ def takes_node_ports(world: World, node: str, mode: Mode, address: str) -> bool:
         return False
     given = settings.nodeport_addresses
     family = family_of(address)
-    anywhere = (not given and mode is Mode.IPTABLES) or family in world.nodeport_ranges.everything
+    if "primary" in given or (not given and mode is Mode.NFTABLES):
+        return address == world.primary(node, family)
+    # CIDRs count for their own family; a family without any takes every address
+    ranges = world.nodeport_ranges
+    anywhere = not ranges.has(family) or family in ranges.everything
     if is_loopback(address):
         if mode is Mode.NFTABLES or family != IPV4 or not settings.localhost_nodeports:
             return False
-        return anywhere or (address == "127.0.0.1" and address in world.nodeport_ranges)
-    if anywhere:
-        return True
-    if not given or "primary" in given:
-        return address == world.primary(node, family)
-    return address in world.nodeport_ranges
+        return anywhere or (address == "127.0.0.1" and address in ranges)
+    return anywhere or address in ranges
 
 
 def _uncovered_node_port(

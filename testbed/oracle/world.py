@@ -44,11 +44,11 @@ class DetectLocal(StrEnum):
 class Settings:
     """What the objects don't say: how the proxies and the Pod network are set up.
 
-    `modes` lists nodes whose proxy differs from `mode`. `nodeport_addresses` are CIDRs, or
-    ("primary",); empty is the mode's default (iptables: every local address, nftables: the
-    primary one). `extra_addresses` are local addresses of a node that its Node object doesn't
-    list. `pods_masqueraded`: the Pod network gives a Pod's packets the node's address when they
-    leave for an address outside the cluster CIDRs.
+    `modes` lists nodes whose proxy differs from `mode`. `nodeport_addresses` are CIDRs (each for
+    its own family; a family without any is open) or ("primary",); empty is the mode's default
+    (iptables: every local address, nftables: the primary one). `extra_addresses` are local
+    addresses of a node that its Node object doesn't list. `pods_masqueraded`: the Pod network gives
+    a Pod's packets the node's address when they leave for an address outside the cluster CIDRs.
     """
 
     mode: Mode = Mode.IPTABLES

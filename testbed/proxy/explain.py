@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from testbed.proxy.addresses import join_host_port
 from testbed.proxy.changes import ProxyState
 from testbed.proxy.graph import Item
 from testbed.proxy.iptables import meaning as iptables
@@ -86,6 +87,10 @@ class Explainer:
             _, place, text = text.split(" ", 2)
         return self._words.name(text) or self._words.rule(text, place)
 
+    def names(self) -> list[str]:
+        """Every chain, set and map there is."""
+        return list(dict.fromkeys(self._words.places().values()))
+
     def find(self, query: str) -> list[Explanation]:
         """Everything that is named `query`, else begins so; or has it as address (`ip[:port]`)."""
         places = self._words.places()
@@ -97,7 +102,9 @@ class Explainer:
 
     def _absent(self, query: str) -> list[Explanation]:
         words = self._words.name(query)
-        return [Explanation(query, f"{words}; not on this node")] if words else []
+        return (
+            [Explanation(query, f"{words} (this node has no such chain or set)")] if words else []
+        )
 
     def _place(self, key: str, name: str) -> Explanation:
         self._index()
@@ -107,19 +114,25 @@ class Explainer:
         return Explanation(key, words, holds, tuple(self._leading([key])))
 
     def _addresses(self, query: str) -> list[Explanation]:
-        """Service addresses and endpoints that are `query`, with or without the port."""
+        """Service addresses and endpoints that are `query`, with or without the port.
+
+        A node port is `PORT`, `:PORT` or, where no Service has the address, `ADDRESS:PORT`.
+        """
         wanted = query.removeprefix("[").removesuffix("]") if query.endswith("]") else query
         out = []
+        node_ports = []
         for name in sorted(self._state.services):
             info = self._state.services[name]
             for what, address, port in _captured(info):
-                texts = (address, f"{address}:{port}", f"[{address}]:{port}")
-                if wanted in texts:
-                    out.append(self._address(f"{what} of Service {name}", info, address, port))
+                found = f"{what} of Service {name}", info, address, port
+                if address and wanted in (address, join_host_port(address, port)):
+                    out.append(self._address(*found))
+                if not address and str(port) in (query, query.rpartition(":")[2]):
+                    node_ports.append(found)
             for endpoint in self._state.endpoints.get(name, ()):
                 if wanted in (endpoint.ip, endpoint.text):
                     out.append(self._endpoint(info, endpoint.text))
-        return out
+        return out or [self._address(*found) for found in node_ports]
 
     def _address(self, what: str, info: ServicePortInfo, address: str, port: int) -> Explanation:
         self._index()
@@ -178,7 +191,7 @@ class Explainer:
 
         for key in keys:
             visit(key)
-        return [(str(item), self._item_words(item)) for item in found]
+        return [(str(item), self._item_words(item)) for item in dict.fromkeys(found)]
 
     def _item_words(self, item: Item) -> str:
         return self._words.rule(item.text, item.place.rpartition(" ")[2])

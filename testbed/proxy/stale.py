@@ -42,13 +42,18 @@ class StaleFilter:
         return bool(self.by_address or self.by_node_port)
 
     def is_stale(self, flow: Flow) -> bool:
-        """Whether the UDP entry `flow` goes on to something that is no serving endpoint."""
-        endpoints = self.by_address.get((flow.destination, flow.destination_port))
-        if endpoints is None:
-            endpoints = self.by_node_port.get(flow.destination_port)
-        if endpoints is None:
-            return False
-        return (flow.reply_source, flow.reply_source_port) not in endpoints
+        """Whether the UDP entry `flow` goes on to something that is no serving endpoint.
+
+        Address and node port are looked at independently, as upstream: an entry to a Service's
+        address and port is also held against a node port of that number.
+        """
+        answers = (flow.reply_source, flow.reply_source_port)
+        at_address = self.by_address.get((flow.destination, flow.destination_port))
+        at_node_port = self.by_node_port.get(flow.destination_port)
+        return any(
+            endpoints is not None and answers not in endpoints
+            for endpoints in (at_address, at_node_port)
+        )
 
 
 def stale_filter(state: ProxyState) -> StaleFilter:

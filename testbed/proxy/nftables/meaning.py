@@ -104,7 +104,8 @@ class Words:
             return f"DNAT to {_first(_DNAT, text)}"
         verdict = _first(_VERDICT, text)
         if f"@{names.AFFINITY}" in text and verdict:
-            return f"a client seen lately → {self._short(verdict)} again"
+            owner = self._owner.get(verdict)
+            return f"a client seen lately → {owner[1] if owner else verdict} again"
         if verdict:
             why = f"{comment}: " if comment else ""
             return f"{why}→ {self._short(verdict)}"

@@ -32,6 +32,9 @@ CONFIGURATIONS = [
     ("nftables", V6, True, (), (KEPT, ALL, ALL, NO, NO)),
     ("nftables", V4, True, ("192.168.0.0/24", "192.168.1.0/24"), (KEPT, ALL, ALL, ALL, NO)),
     ("nftables", V4, True, ("0.0.0.0/0",), (KEPT, ALL, ALL, ALL, NO)),
+    # a list without a CIDR of the family leaves that family open
+    ("iptables", V6, True, ("192.168.0.0/24",), (KEPT, ALL, ALL, ALL, NO)),
+    ("nftables", V6, True, ("192.168.0.0/24",), (KEPT, ALL, ALL, ALL, NO)),
     ("nftables", V6, True, ("2001:db8::/64", "2001:db8:1::/64"), (KEPT, ALL, ALL, ALL, NO)),
 ]
 
