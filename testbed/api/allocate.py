@@ -34,7 +34,7 @@ class AllocationError(ValueError):
 
 
 def address_band(size: int) -> int:
-    """How many addresses of a range of `size` are for static requests."""
+    """How many addresses of a CIDR with `size` in all are for static requests."""
     return 0 if size <= 16 else min(max(16, size // 16), 256)
 
 
@@ -116,7 +116,8 @@ class AddressPool:
         taken = {int(a) for a in self._services | self._objects if family_name(a) == family}
         for network in self.networks(family):
             first, size = usable(network)
-            found = find_free(first, size, address_band(size), taken, self._rng)
+            band = address_band(network.num_addresses)
+            found = find_free(first, size, band, taken, self._rng)
             if found is not None:
                 address = kind(found)
                 self._services.add(address)
