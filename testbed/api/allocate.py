@@ -113,7 +113,7 @@ class AddressPool:
     def take_next(self, family: str) -> Address:
         """Take any address of `family` for a Service; raises AllocationError."""
         kind = ipaddress.IPv4Address if family == IPV4 else ipaddress.IPv6Address
-        taken = {int(a) for a in self._services | self._objects if family_name(a) == family}
+        taken = _Taken(self, kind)
         for network in self.networks(family):
             first, size = usable(network)
             band = address_band(network.num_addresses)
@@ -141,6 +141,19 @@ class AddressPool:
     def held(self) -> frozenset[Address]:
         """The addresses that Services have."""
         return frozenset(self._services)
+
+
+class _Taken:
+    """The addresses of a pool that are taken, as numbers of one family."""
+
+    def __init__(
+        self, pool: AddressPool, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
+    ) -> None:
+        self._pool = pool
+        self._kind = kind
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and self._pool.taken(self._kind(number))
 
 
 class PortPool:

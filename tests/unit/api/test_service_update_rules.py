@@ -102,8 +102,9 @@ REFUSED: list[tuple[str, dict[str, Any], Change, str]] = [
         "V-096",
         {"clusterIP": "10.96.0.50", **DUAL},
         put(clusterIPs=["10.96.0.50"], ipFamilies=["IPv4"]),
-        "[spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be 'SingleStack' to release "
-        'the secondary cluster IP, spec.ipFamilyPolicy: Invalid value: "PreferDualStack": '
+        "[spec.ipFamilyPolicy: Invalid value: \"PreferDualStack\": must be 'SingleStack' "
+        "to release the secondary cluster IP, "
+        'spec.ipFamilyPolicy: Invalid value: "PreferDualStack": '
         "must be 'SingleStack' to release the secondary IP family]",
     ),
     (
