@@ -100,12 +100,13 @@ class FakeCloud:
         )
 
     async def settled(self) -> None:
-        """Wait for the health checks that are under way."""
+        """Wait for the health checks under way; who answers by now has traffic afterwards."""
         await self.checker.settled()
 
     def close(self) -> None:
-        """End the health checks; rules go with the namespaces."""
+        """End the health checks and programs; rules go with the namespaces."""
         self.checker.close()
+        self.plane.close()
 
     def _put(self, balancer: LoadBalancer) -> None:
         self._balancers[balancer.key] = balancer

@@ -1,0 +1,36 @@
+"""Generated names and template hashes, with the alphabet that Kubernetes uses for them."""
+
+from __future__ import annotations
+
+import json
+import random
+
+from testbed.api.documents import Document
+
+#: No vowels and no look-alikes. Source: apimachinery util/rand.
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+#: Longest name that a generated one may reach. Source: apiserver storage/names.
+GENERATED_LIMIT = 63
+SUFFIX_LENGTH = 5
+
+
+def suffix(source: random.Random, length: int = SUFFIX_LENGTH) -> str:
+    """A random suffix for a name."""
+    return "".join(source.choices(ALPHABET, k=length))
+
+
+def generate(base: str, source: random.Random) -> str:
+    """`base` (cut if too long) and a random suffix, as generateName does it."""
+    return base[: GENERATED_LIMIT - SUFFIX_LENGTH] + suffix(source)
+
+
+def template_hash(template: Document) -> str:
+    """A short hash that changes with the Pod template: the value of label pod-template-hash.
+
+    The real one hashes a Go dump of the template, which has no stable form; FNV-1a over canonical
+    JSON takes its place, spelled in the same alphabet.
+    """
+    value = 0x811C9DC5
+    for byte in json.dumps(template, sort_keys=True, separators=(",", ":")).encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return "".join(ALPHABET[int(digit) % len(ALPHABET)] for digit in str(value))
