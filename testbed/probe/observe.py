@@ -69,7 +69,8 @@ class Observer:
             prepared = prepare(origin, request)
         except OSError as error:
             return _unsent(origin, request, error)
-        watch = _Watch(self, origin, prepared.flow, prepared.fingerprint)
+        token = prepared.payload if request.protocol == "tcp" else b""
+        watch = _Watch(self, origin, prepared.flow, prepared.fingerprint, token)
         return watch.run(lambda collect: _converse(prepared), str(request))
 
     def follow_packets(
@@ -177,8 +178,14 @@ class _Watch:
     """One request under observation."""
 
     def __init__(
-        self, observer: Observer, origin: Namespace, flow: Flow, fingerprint: Fingerprint
+        self,
+        observer: Observer,
+        origin: Namespace,
+        flow: Flow,
+        fingerprint: Fingerprint,
+        token: bytes = b"",
     ) -> None:
+        self._token = token
         self._observer = observer
         self._origin = origin
         self._flow = flow
@@ -256,6 +263,7 @@ class _Watch:
             ending=ending,
             unseen=tuple(unseen),
             request=request,
+            token=self._token,
         )
         path = correlate(evidence, facts, self._observer.meaning)
         frames = tuple(frames_of(self._flow, self._fingerprint, seen))
