@@ -229,8 +229,10 @@ def test_rules_are_read_again_after_a_change(world: World) -> None:
 
 def test_a_proxy_makes_a_second_leg(world: World) -> None:
     relay = Relay(world["router"], 9000, PODS["web-0"], 8080)
-    path = follow_with_gaps(world, "client", Request("203.0.113.1", 9000))
+    seen = Observer(world.all()).follow(world["client"], Request("203.0.113.1", 9000))
+    path = seen.path
     relay.close()
+    assert {frame.interface for frame in seen.frames} >= {"c0", "n0", "veth-web-0"}
     assert path.backend == "router"
     assert path.relayed_at() == ("router",)
     assert [hop.namespace for hop in path.final.hops] == ["router", "w1", "web-0"]
@@ -238,7 +240,3 @@ def test_a_proxy_makes_a_second_leg(world: World) -> None:
     assert path.source_seen == "172.18.0.1"
     assert "handed the request on" in render(path)
     assert path_from_json(path_to_json(path)) == path
-
-
-def follow_with_gaps(world: World, origin: str, request: Request) -> Path:
-    return Observer(world.all()).follow(world[origin], request).path
