@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mininet.link import Intf, Link
 
-from testbed.emu.spec import SWITCH_BRIDGE, cable_between, interface_name
+from testbed.emu.spec import SWITCH_BRIDGE, cable_between, interface_mac, interface_name
 from testbed.errors import UsageError
 from testbed.fabric.rtnetlink import delete_address, new_address
 from testbed.fabric.specs import End, Plan
@@ -32,7 +32,7 @@ class FabricIntf(Intf):  # type: ignore[misc]
         up: bool = True,
         **_: Any,
     ) -> dict[str, Any]:
-        self.mac = mac or self.mac
+        self.mac = mac or self.mac or interface_mac(self.node.name, self.name)
         self.addresses: list[str] = list(addresses)
         if ip:
             self.addresses.append(ip)
