@@ -332,3 +332,23 @@ def test_a_flow_is_followed_without_a_fingerprint_by_what_nat_leaves_alone() -> 
     path = correlate(Evidence("client", SENT, script.sightings), Facts())
     assert [hop.namespace for hop in path.hops] == ["client", "w1", "web"]
     assert [hop.namespace for hop in path.reply] == ["web", "w1", "client"]
+
+
+def test_a_proxys_own_connection_is_the_next_leg() -> None:
+    token = b"0123abcd"
+    script = Script()
+    script.cross(SYN_SENT, ">client/eth0", "<lb/eth0")
+    script.cross(tcp_packet(SENT.reversed(), SYN | ACK, 7, 1001), ">lb/eth0", "<client/eth0")
+    own = Flow("tcp", NODE, 6000, POD, 8080)
+    script.cross(tcp_packet(own, SYN, 900_000), ">lb/eth1", "<web/eth0")
+    script.cross(tcp_packet(own.reversed(), SYN | ACK, 3, 900_001), ">web/eth0", "<lb/eth1")
+    request = tcp_packet(own, ACK, 900_001, 4, ip_id=2)
+    script.cross(request + b"PROXY header " + token, ">lb/eth1", "<web/eth0")
+    made = fingerprints.of_tcp(SENT, 1000)
+    path = correlate(Evidence("client", SENT, script.sightings, (), made, token=token), Facts())
+    assert path.backend == "lb"
+    assert path.relayed is not None
+    assert path.relayed.backend == "web"
+    assert (path.relayed_at(), path.source_seen) == (("lb",), NODE)
+    plain = correlate(Evidence("client", SENT, script.sightings, (), made), Facts())
+    assert plain.relayed is None
