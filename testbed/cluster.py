@@ -88,9 +88,16 @@ class Cluster:
         thread, self._thread = self._thread, None
         if thread is not None:
             if hasattr(self, "core"):
-                thread.call(self.core.close)
+                thread.wait(self.core.close())
             thread.close()
         self.net.stop()
+
+    @property
+    def kubeconfig(self) -> FilePath:
+        """The kubeconfig of a lab with `api=True`; raises UsageError without."""
+        if self.core.api is None:
+            raise UsageError(f"lab {self.name!r} has no API server: give it api=True")
+        return self.core.api.kubeconfig
 
     # changing
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed.api.admission import Admission, Settings
 from testbed.api.documents import Document, name_of, namespace_of
@@ -36,9 +39,16 @@ from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
+from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.images import program_of
 from testbed.runtime.sandboxes import Sandboxes
+
+if TYPE_CHECKING:
+    from testbed.control.apiserver.server import ApiServer
+
+#: Where the API server listens inside the lab, on the router's address in the node network.
+API_PORT = 6443
 
 
 @dataclass(slots=True)
@@ -78,6 +88,7 @@ class LabCore:
         self.control = self._control_plane()
         self.proxies = NodeProxies(self.control.store)
         self.cloud = self._cloud()
+        self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
         self._wake_pending = False
 
@@ -132,11 +143,36 @@ class LabCore:
             facts = bootstrap.NodeFacts(machine.name, machine.zone, machine.addresses, cidrs)
             store.create("nodes", bootstrap.node_document(facts, now))
         self.fabric.deploy(self.network.node_plan(self.nodes()))
+        await self._start_api()
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
         for node in self.nodes():
             self._start_proxy(node)
         await self.settle()
         tell(f"proxy: {self.options.proxy}")
+
+    async def _start_api(self) -> None:
+        """Service kubernetes; behind it, where it was asked for, the API server."""
+        address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
+        service = bootstrap.kubernetes_service(str(address))
+        self.control.client.create("services", service)
+        if not self.options.api:
+            return
+        from testbed.control.apiserver.server import ApiServer, loopback_socket
+
+        router = self.topology.with_role("router")[0]
+        inside = self.fabric.namespace(router.name).socket(socket.AF_INET, socket.SOCK_STREAM)
+        inside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        inside.bind((router.address(4), API_PORT))
+        self.api = ApiServer(
+            self.control.registry,
+            run_directory(self.fabric.lab),
+            sockets=[loopback_socket(), inside],
+            name=self.fabric.lab,
+        )
+        await self.api.start()
+        self.control.client.create(
+            "endpointslices", bootstrap.kubernetes_slice(router.address(4), API_PORT)
+        )
 
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)
@@ -145,7 +181,8 @@ class LabCore:
         config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
         namespace = self.fabric.namespace(node.name)
         proxier = Proxier(node.name, namespace, config, self.options.service_cidrs)
-        self.proxies.add(node.name, proxier)
+        health = NodeHealth(namespace.socket, self._loop, self.clock)
+        self.proxies.add(node.name, proxier, health)
 
     async def settle(self) -> None:
         """Run until nothing is left to do: controllers, rules, health checks of the cloud."""
@@ -173,10 +210,13 @@ class LabCore:
         if key is not None:
             self.control.manager.enqueue(self.control.kubelet, key)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End what runs; the fabric's end takes the rest."""
+        if self.api is not None:
+            await self.api.stop()
         if self.cloud is not None:
             self.cloud.close()
+        self.proxies.close()
         self.sandboxes.close()
 
     # reading
