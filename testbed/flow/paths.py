@@ -16,6 +16,9 @@ NO_ROUTE = "no route"
 NO_LISTENER = "no listener"
 TIMEOUT = "timeout"
 
+#: The kind of a Route that was none: the packet was switched.
+BRIDGED = "bridged"
+
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
@@ -75,9 +78,10 @@ class ConntrackEntry:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A namespace's routing decision. `kind` is unicast, local, or the refusal's name.
+    """A namespace's routing decision. `kind` is unicast, local, bridged, or the refusal's name.
 
-    `error` is the kernel's word where there is no way on ("" otherwise).
+    A bridged packet was switched between ports and never routed. `error` is the kernel's word where
+    there is no way on ("" otherwise).
     """
 
     kind: str
@@ -91,6 +95,8 @@ class Route:
             return self.error
         if self.kind == "local":
             return "local delivery"
+        if self.kind == BRIDGED:
+            return f"bridged to {self.interface}"
         via = f"via {self.gateway} " if self.gateway else ""
         return f"{via}dev {self.interface}"
 

@@ -42,6 +42,7 @@ from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
+from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.images import program_of
 from testbed.runtime.sandboxes import Sandboxes
@@ -188,7 +189,8 @@ class LabCore:
         config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
         namespace = self.fabric.namespace(node.name)
         proxier = Proxier(node.name, namespace, config, self.options.service_cidrs)
-        self.proxies.add(node.name, proxier)
+        health = NodeHealth(namespace.socket, self._loop, self.clock)
+        self.proxies.add(node.name, proxier, health)
 
     async def settle(self) -> None:
         """Run until nothing is left to do: controllers, rules, health checks of the cloud."""
@@ -222,6 +224,7 @@ class LabCore:
             await self.api.stop()
         if self.cloud is not None:
             self.cloud.close()
+        self.proxies.close()
         self.sandboxes.close()
 
     # reading

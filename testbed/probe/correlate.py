@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from testbed.flow.fingerprint import Fingerprint
-from testbed.flow.paths import DELIVERED, ConntrackEntry, Hop, Nat, Path, Route, RuleHit
+from testbed.flow.paths import BRIDGED, DELIVERED, ConntrackEntry, Hop, Nat, Path, Route, RuleHit
 from testbed.flow.sightings import Sighting
 from testbed.flow.tuples import Flow, endpoint
 from testbed.probe.elements import matched_element
@@ -209,7 +209,8 @@ class _HopBuilder:
             through=tuple(dict.fromkeys(each.interface for each in seen)),
             nat=_translations(before, after, rules),
             rules=rules,
-            route=self._facts.route(visit.namespace, _routed(before, after), comes_in, mark),
+            route=_switched(visit)
+            or self._facts.route(visit.namespace, _routed(before, after), comes_in, mark),
             conntrack=entry,
         )
 
@@ -269,6 +270,21 @@ def _flow_after(visit: Visit, before: Flow, entry: ConntrackEntry | None) -> Flo
     if entry is not None and entry.reply == before and entry.original != before:
         return entry.original.reversed()
     return before
+
+
+def _switched(visit: Visit) -> Route | None:
+    """The way of a packet that a bridge passed on: between ports, with the TTL it had."""
+    seen = visit.sightings
+    if not seen or seen[0].direction != "in":
+        return None
+    last = seen[-1]
+    if last.direction == "out":
+        same_ttl = last.headers.ttl == seen[0].headers.ttl
+        return Route(BRIDGED, last.interface) if same_ttl else None
+    # Rules may have taken it in all the same: a bridge hands its frames to them.
+    if last.frame.to_us or visit.traversal is not None:
+        return None
+    return Route(BRIDGED, error="the frame was for another host, and no bridge passed it on")
 
 
 def _routed(before: Flow, after: Flow) -> Flow:

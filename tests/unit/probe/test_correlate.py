@@ -157,6 +157,7 @@ def test_a_bridges_ports_are_no_copies() -> None:
     script.cross(SYN_SENT, ">switch/p2", "<w1/eth0")
     path = path_of(script)
     assert [hop.namespace for hop in path.hops] == ["client", "switch", "w1"]
+    assert str(path.hops[1].route) == "bridged to p2"
     assert path.copies == ()
 
 
@@ -352,3 +353,21 @@ def test_a_proxys_own_connection_is_the_next_leg() -> None:
     assert (path.relayed_at(), path.source_seen) == (("lb",), NODE)
     plain = correlate(Evidence("client", SENT, script.sightings, (), made), Facts())
     assert plain.relayed is None
+
+
+def test_a_routed_packet_is_not_called_bridged() -> None:
+    script = Script()
+    script.cross(SYN_SENT, ">client/eth0", "<w1/eth0")
+    script.cross(tcp_packet(SENT, SYN, ttl=63), ">w1/eth1", "<web/eth0")
+    path = path_of(script, Facts(routes={("w1", VIP): Route("unicast", "eth1")}))
+    assert str(path.hops[1].route) == "dev eth1"
+
+
+def test_a_frame_that_a_switch_kept_is_dropped_there_and_not_called_unroutable() -> None:
+    script = Script()
+    script.see("client/eth0", "out", SYN_SENT)
+    script.see("switch/p1", "in", SYN_SENT, to_us=False)
+    facts = Facts(routes={("switch", VIP): Route("none", error="no route to the destination")})
+    verdict = path_of(script, facts).verdict
+    assert (verdict.kind, verdict.where) == (DROPPED, "switch")
+    assert "another host" in verdict.detail
