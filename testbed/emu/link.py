@@ -40,8 +40,9 @@ class FabricIntf(Intf):  # type: ignore[misc]
         return {}
 
     def _show_first(self) -> None:
-        """Mininet's idea of an interface has one IPv4 address."""
-        first = next((a for a in self.addresses if ":" not in a), None)
+        """Mininet's idea of an interface has one address: the first of IPv4, else of IPv6."""
+        by_family = sorted(self.addresses, key=lambda address: ":" in address)
+        first = by_family[0] if by_family else None
         self.ip, self.prefixLen = first.split("/") if first else (None, None)
 
     @property

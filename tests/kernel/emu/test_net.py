@@ -38,6 +38,12 @@ def test_everybody_reaches_everybody(net: Net) -> None:
     assert net.pingAll(timeout="2") == 0
 
 
+def test_everybody_reaches_everybody_by_ipv6_alone(lab_name: str) -> None:
+    with Net(load_topology("single_node,families=ipv6"), lab=lab_name) as net:
+        assert net["w1"].IP() == "fd00:172:18::11"
+        assert net.pingAll(timeout="2") == 0
+
+
 def test_cmd_runs_in_the_node(net: Net) -> None:
     assert "172.18.0.11/24" in net["w1"].cmd("ip -br addr show w1-eth0")
     assert net["w1"].cmd("echo $((6 * 7))").strip() == "42"
