@@ -23,6 +23,9 @@ from testbed.control.client import RegistryClient
 from testbed.control.controllers.base import Manager
 from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpointslice import EndpointSliceController
+from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.namespace import NamespaceController
+from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.controllers.service_lb import ServiceController
@@ -39,6 +42,7 @@ from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
+from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.images import program_of
 from testbed.runtime.sandboxes import Sandboxes
@@ -59,6 +63,7 @@ class ControlPlane:
     manager: Manager
     client: RegistryClient
     kubelet: Kubelet
+    lifecycle: NodeLifecycleController
 
 
 class LabCore:
@@ -108,6 +113,7 @@ class LabCore:
         client = RegistryClient(registry, self.clock)
         manager = Manager(store, self.clock, self._wake)
         kubelet = Kubelet(client, self.sandboxes)
+        lifecycle = NodeLifecycleController(client, kubelet.silent_for)
         self.sandboxes.exited = self._program_exited
         manager.add(
             DeploymentController(client),
@@ -115,8 +121,11 @@ class LabCore:
             Scheduler(client),
             kubelet,
             EndpointSliceController(client),
+            lifecycle,
+            NamespaceController(client),
+            GarbageCollector(client),
         )
-        return ControlPlane(store, registry, manager, client, kubelet)
+        return ControlPlane(store, registry, manager, client, kubelet, lifecycle)
 
     def _cloud(self) -> FakeCloud | None:
         balancers = self.topology.with_role("balancer")
@@ -180,7 +189,8 @@ class LabCore:
         config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
         namespace = self.fabric.namespace(node.name)
         proxier = Proxier(node.name, namespace, config, self.options.service_cidrs)
-        self.proxies.add(node.name, proxier)
+        health = NodeHealth(namespace.socket, self._loop, self.clock)
+        self.proxies.add(node.name, proxier, health)
 
     async def settle(self) -> None:
         """Run until nothing is left to do: controllers, rules, health checks of the cloud."""
@@ -214,6 +224,7 @@ class LabCore:
             await self.api.stop()
         if self.cloud is not None:
             self.cloud.close()
+        self.proxies.close()
         self.sandboxes.close()
 
     # reading
@@ -260,6 +271,49 @@ class LabCore:
             raise UsageError(f"{workload!r} can't be scaled: write deployment/NAME")
         patch = {"spec": {"replicas": replicas}}
         self.control.registry.patch(kind, "default", name, MERGE_PATCH, patch)
+
+    def patch(
+        self, resource: str, key: NamespacedName, patch: Document, subresource: str = ""
+    ) -> Document:
+        """Merge-patch an object (or its status)."""
+        kind = by_name(resource)
+        if kind is None:
+            raise UsageError(f"no resource {resource!r}")
+        namespace = key.namespace if kind.namespaced else ""
+        outcome = self.control.registry.patch(
+            kind, namespace, key.name, MERGE_PATCH, patch, subresource=subresource
+        )
+        return outcome.document
+
+    # failures
+
+    def stop_node(self, name: str) -> None:
+        """The node's links go down, its kubelet falls silent."""
+        self._set_links(name, up=False)
+        self.control.kubelet.stop_node(name)
+        self.control.manager.enqueue(self.control.lifecycle, ("", name))
+
+    def start_node(self, name: str) -> None:
+        """The node's links come up, its kubelet looks at its Pods again."""
+        self._set_links(name, up=True)
+        for key in self.control.kubelet.start_node(name):
+            self.control.manager.enqueue(self.control.kubelet, key)
+        self.control.manager.enqueue(self.control.lifecycle, ("", name))
+
+    def _set_links(self, name: str, *, up: bool) -> None:
+        """Switch the far ends of the node's cables: its own interfaces keep their routes."""
+        for cable in self.topology.cables:
+            for near, far in ((cable.left, cable.right), (cable.right, cable.left)):
+                if near[0] == name:
+                    self.fabric.set_link(*far, up=up)
+
+    def set_proxy(self, node: str, mode: str) -> None:
+        """Change a node's proxy mode."""
+        self.options = self.options.with_proxy(node, mode)
+        self.proxies.remove(node)
+        if mode != "none":
+            document = self.control.store.get("nodes", "", node)
+            self._start_proxy(Node.from_document(document))
 
     def delete(self, documents: Iterable[Document]) -> list[str]:
         """Delete what manifests name; raises StatusError for what isn't there."""

@@ -16,6 +16,7 @@ from testbed.api.objects import (
 )
 from testbed.control.store import Event, EventType, Store
 from testbed.proxy.explain import Explainer
+from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 
 
@@ -29,15 +30,17 @@ class NodeProxies:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._proxies: dict[str, Proxier] = {}
+        self._health: dict[str, NodeHealth] = {}
         self._changed: set[str] = set()
         self._explainers: list[Explainer] = []
         store.watch("services", self._on_service)
         store.watch("endpointslices", self._on_slice)
         store.watch("nodes", self._on_node)
 
-    def add(self, node: str, proxy: Proxier) -> None:
-        """Give a node its proxy, filled with all that exists."""
+    def add(self, node: str, proxy: Proxier, health: NodeHealth) -> None:
+        """Give a node its proxy, filled with all that exists, and its health ports."""
         self._proxies[node] = proxy
+        self._health[node] = health
         for document in self._store.list("services"):
             service = Service.from_document(document)
             if _is_watched(service):
@@ -49,7 +52,16 @@ class NodeProxies:
         own = self._store.find("nodes", "", node)
         if own is not None:
             proxy.set_node(Node.from_document(own))
+            health.set_node(Node.from_document(own))
         self._changed.add(node)
+
+    def remove(self, node: str) -> None:
+        """Take a node's proxy away, with its rules."""
+        proxy = self._proxies.pop(node, None)
+        self._changed.discard(node)
+        self._explainers = []
+        if proxy is not None:
+            proxy.cleanup()
 
     def get(self, node: str) -> Proxier | None:
         """The node's proxy, if it has one."""
@@ -75,6 +87,14 @@ class NodeProxies:
         if nodes:
             self._explainers = []
         await asyncio.gather(*(asyncio.to_thread(self._proxies[n].sync) for n in nodes))
+        for node in nodes:
+            for family, services in self._proxies[node].healths().items():
+                self._health[node].synced(family, services)
+
+    def close(self) -> None:
+        """Close the proxies' health ports."""
+        for health in self._health.values():
+            health.close()
 
     def _tell(self, tell: Callable[[Proxier], None], nodes: Iterable[str] | None = None) -> None:
         for node in self._proxies if nodes is None else nodes:
@@ -96,6 +116,7 @@ class NodeProxies:
         node = Node.from_document(event.object)
         if event.type is not EventType.DELETED and node.name in self._proxies:
             self._tell(lambda proxy: proxy.set_node(node), [node.name])
+            self._health[node.name].set_node(node)
 
 
 def _is_watched(service: Service) -> bool:

@@ -5,13 +5,14 @@ Each family is an instance of its own (`_Family`); `Proxier` hands every object 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from testbed.api.objects import IPV4, IPV6, EndpointSlice, NamespacedName, Node, Service
 from testbed.proxy.changes import ProxyState
 from testbed.proxy.config import IPTABLES, KubeProxyConfiguration
 from testbed.proxy.explain import Explainer
+from testbed.proxy.health_status import ServiceHealth, service_healths
 from testbed.proxy.instance import Instance
 from testbed.proxy.iptables.apply import IptablesApplier
 from testbed.proxy.iptables.render import Renderer as IptablesRenderer
@@ -172,6 +173,10 @@ class Proxier:
         """Bring the kernel to what the objects ask for."""
         reports = [each.sync() for each in self._families.values()]
         return [report for report in reports if report is not None]
+
+    def healths(self) -> dict[str, Mapping[NamespacedName, ServiceHealth]]:
+        """By family, what the node's health check node ports answer."""
+        return {family: service_healths(each.state) for family, each in self._families.items()}
 
     def explainers(self) -> list[Explainer]:
         """What the rules of the last sync mean, family by family."""
