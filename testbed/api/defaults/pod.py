@@ -193,6 +193,16 @@ def _priority(document: Document, spec: Document) -> None:
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
 
+def gated_condition() -> Document:
+    """The condition of a Pod that isn't to be scheduled yet."""
+    return {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+    }
+
+
 def quality_of_service(spec: Document) -> str:
     """BestEffort, Burstable or Guaranteed, from the containers' requests and limits.
 
