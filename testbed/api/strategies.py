@@ -68,7 +68,9 @@ def _service(document: Document, old: Document | None) -> None:
 
 
 def _pod(document: Document, old: Document | None) -> None:
-    if old is None:
+    if old is not None:
+        pod.admit_changed_pod(document, old)
+    else:
         pod.admit_pod(document)
         quality = pod.quality_of_service(document["spec"])
         document["status"] = {"phase": "Pending", "qosClass": quality}
