@@ -168,10 +168,10 @@ def admit_changed_pod(document: Document, old: Document) -> None:
 
 
 def _tolerate_node_taints(spec: Document) -> None:
-    tolerations = spec.get("tolerations", [])
+    tolerations: list[Document] = spec.setdefault("tolerations", [])
     for taint in _NODE_TAINTS:
         if not any(_tolerates(toleration, taint) for toleration in tolerations):
-            spec.setdefault("tolerations", tolerations).append(
+            tolerations.append(
                 {
                     "key": taint,
                     "operator": "Exists",
