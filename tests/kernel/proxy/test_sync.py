@@ -14,7 +14,7 @@ from testbed.proxy.changes import ProxyState
 from testbed.proxy.instance import Instance
 from testbed.proxy.iptables import render as iptables
 from testbed.proxy.iptables.apply import IptablesApplier
-from testbed.proxy.kernel.applier import FULL, NOTHING, PARTIAL
+from testbed.proxy.kernel.applier import FULL, NOTHING
 from testbed.proxy.kernel.transaction import RuleError
 from testbed.proxy.nftables import render as nftables
 from testbed.proxy.nftables.apply import NftablesApplier
