@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, TypeAlias
 
 from testbed.errors import CannotRunError, TestbedError
 
@@ -25,6 +28,10 @@ class CommandError(TestbedError):
         where = f" in {netns}" if netns else ""
         last = output.strip().splitlines()[-1] if output.strip() else "no output"
         super().__init__(f"{shlex.join(argv)}{where}: exit status {status}: {last}")
+
+
+#: A started program.
+Process: TypeAlias = subprocess.Popen[bytes]
 
 
 def find_program(name: str, package: str | None = None) -> str:
@@ -69,3 +76,59 @@ def run(
     if check and done.returncode != 0:
         raise CommandError(argv, netns, done.returncode, (done.stderr or done.stdout).decode())
     return done.stdout.decode()
+
+
+#: Sets the hostname and the bind mounts of a Pod's program, then becomes it.
+_POD_SCRIPT = """
+echo "$1" > /proc/sys/kernel/hostname; shift
+while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done
+shift
+exec "$@"
+"""
+
+
+def in_pod_namespaces(
+    argv: Sequence[str], netns_fd: int, hostname: str, mounts: Sequence[tuple[Path, str]] = ()
+) -> list[str]:
+    """The argv that runs `argv` in a network namespace, with new mount, UTS and PID namespaces.
+
+    `mounts` are (file, place) bind mounts inside. Raises FileNotFoundError where the program isn't
+    installed.
+    """
+    program = shutil.which(argv[0])
+    if program is None:
+        raise FileNotFoundError(argv[0])
+    namespaces = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    script = ["sh", "-c", _POD_SCRIPT, "sh", hostname]
+    binds = [word for source, place in mounts for word in (str(source), place)]
+    return [*namespace_prefix(netns_fd), *namespaces, *script, *binds, "--", program, *argv[1:]]
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    output: IO[bytes],
+    env: Mapping[str, str] | None = None,
+    directory: str | None = None,
+) -> Process:
+    """Start a program that goes on by itself, in a session of its own; its output goes to `output`.
+
+    `env` is added to this process's environment.
+    """
+    return subprocess.Popen(
+        list(argv),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **(env or {})},
+        cwd=directory,
+        start_new_session=True,
+    )
+
+
+def signal_group(process: Process, number: signal.Signals) -> None:
+    """Send a signal to everything that `spawn` started; nothing if it has ended."""
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return

@@ -1,249 +1,179 @@
-"""The proxy's HTTP answers: health check node ports, /healthz and /livez.
+"""What a node's kube-proxy answers over HTTP: its own health, and the health check node ports.
 
-Sockets are opened in the node's namespace and served by the caller's event loop. Source:
-pkg/proxy/healthcheck/service_health.go, proxy_health.go; catalogue K-55…K-62.
+Source: pkg/proxy/healthcheck/{service_health,proxy_health}.go; K-55…K-62. What is answered for a
+Service is in `health_status`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import formatdate
 from http import HTTPStatus
+from typing import TypeAlias
 
-from testbed.api.objects import IPV4, NamespacedName, Node
+from testbed.api.objects import IPV6, NamespacedName, Node
 from testbed.clock import Clock
 from testbed.proxy.health_status import ServiceHealth
-from testbed.proxy.kernel.transaction import Namespace
 
-#: Where kube-proxy answers /healthz and /livez.
-HEALTHZ_PORT = 10256
-#: The taint of a node that the cluster autoscaler is about to delete.
-TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
+log = logging.getLogger(__name__)
 
+PROXY_PORT = 10256
+#: A node with this taint is about to go: load balancers shall leave it (K-62).
+TAINT_SCALE_DOWN = "ToBeDeletedByClusterAutoscaler"
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer: status, headers besides length and date, body."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: str
+#: Opens a socket in the node's namespace: (family, type) → socket.
+SocketOpener: TypeAlias = Callable[[int, int], socket.socket]
+#: Status, headers, body for a request's path.
+Answer: TypeAlias = tuple[HTTPStatus, Mapping[str, str], str]
+Responder: TypeAlias = Callable[[str], Answer]
 
 
-#: From method and path to an answer.
-Handler = Callable[[str, str], Answer]
+class NodeHealth:
+    """The HTTP servers of one node's kube-proxy, on `loop`, whose thread makes every call.
 
-
-class ProxyHealth:
-    """Whether the proxy keeps up, by family.
-
-    Unhealthy is a proxy where some change has waited longer than `timeout` seconds (kube-proxy:
-    twice the sync period). It is healthy while it starts.
+    `problems` has a line per port that could not be opened; the others are served.
     """
 
-    def __init__(self, clock: Clock, timeout: float) -> None:
+    def __init__(
+        self, open_socket: SocketOpener, loop: asyncio.AbstractEventLoop, clock: Clock
+    ) -> None:
+        self._open = open_socket
+        self._loop = loop
         self._clock = clock
-        self._timeout = timeout
-        self._updated: dict[str, tuple[float, float]] = {}
-        self._pending: dict[str, float] = {}
-        self.node_eligible = True
+        self._eligible = True
+        self._synced: dict[str, float] = {}
+        self._services: dict[tuple[str, NamespacedName], ServiceHealth] = {}
+        self._listeners: dict[tuple[str, NamespacedName], _Listener] = {}
+        self.problems: dict[tuple[str, NamespacedName], str] = {}
+        self._own = _Listener(self._bind("", PROXY_PORT), self._proxy_answer, loop)
 
-    def queued(self, family: str) -> None:
-        """A change has come in; the oldest one counts."""
-        self._pending.setdefault(family, self._clock.now())
+    def set_node(self, node: Node) -> None:
+        """Take in the node's own object."""
+        self._eligible = not node.deleting and TAINT_SCALE_DOWN not in node.taints
 
-    def updated(self, family: str) -> None:
-        """The rules of `family` are those of the latest state."""
-        self._pending.pop(family, None)
-        self._updated[family] = (self._clock.now(), self._clock.wall())
+    def synced(self, family: str, services: Mapping[NamespacedName, ServiceHealth]) -> None:
+        """The family's rules are written; from now on these are its health check node ports."""
+        self._synced[family] = self._clock.wall()
+        wanted = {(family, name): health for name, health in services.items()}
+        mine = {key for key in self._services if key[0] == family}
+        for key in mine:
+            old, new = self._services[key], wanted.get(key)
+            if new is None or new.port != old.port:
+                self._end(key)
+        for key, health in wanted.items():
+            self._services[key] = health
+            if key not in self._listeners:
+                self._begin(key, health.port)
 
-    def set_node(self, node: Node | None) -> None:
-        """None where the Node object is gone."""
-        self.node_eligible = (
-            node is not None and not node.deleting and TO_BE_DELETED not in node.taints
-        )
+    def close(self) -> None:
+        """Close every port."""
+        for key in list(self._services):
+            self._end(key)
+        self._own.close()
 
-    def is_healthy(self, family: str | None = None) -> bool:
-        """Of one family, or of all."""
-        families = self._updated if family is None else [family]
-        return all(self._keeps_up(each) for each in families)
-
-    def _keeps_up(self, family: str) -> bool:
-        waiting = self._pending.get(family)
-        return waiting is None or self._clock.now() - waiting < self._timeout
-
-    def answer(self, method: str, path: str) -> Answer:
-        """/healthz (the node's eligibility counts) and /livez; 404 elsewhere."""
-        place = path.partition("?")[0]
-        if place not in ("/healthz", "/livez"):
-            headers = {
-                "Content-Type": "text/plain; charset=utf-8",
-                "X-Content-Type-Options": "nosniff",
-            }
-            return Answer(HTTPStatus.NOT_FOUND, headers, "404 page not found\n")
-        with_node = place == "/healthz"
-        healthy = self.is_healthy() and (self.node_eligible or not with_node)
-        status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
-        headers = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
-        return Answer(status, headers, json.dumps(self._document(with_node, healthy)))
-
-    def _document(self, with_node: bool, healthy: bool) -> dict[str, object]:
-        """While healthy `lastUpdated` is now: what it says is that nothing newer waits."""
-        now = self._clock.wall()
-        late = [self._updated[f][1] for f in self._updated if not self._keeps_up(f)]
-        last = now if healthy else min(late, default=self._latest())
-        document: dict[str, object] = {
-            "lastUpdated": _timestamp(last),
-            "currentTime": _timestamp(now),
-        }
-        if with_node:
-            document["nodeEligible"] = self.node_eligible
-        document["healthy"] = healthy
-        document["status"] = {
-            family: {
-                "lastUpdated": _timestamp(now if self._keeps_up(family) else wall),
-                "healthy": self._keeps_up(family),
-            }
-            for family, (_, wall) in sorted(self._updated.items())
-        }
-        return document
-
-    def _latest(self) -> float:
-        return max((wall for _, wall in self._updated.values()), default=self._clock.wall())
-
-
-class HealthServers:
-    """HTTP servers of one node: one per health check node port, and the proxy's own.
-
-    `problems` names the ports that couldn't be opened; the others work (K-60).
-    """
-
-    def __init__(self, namespace: Namespace, health: ProxyHealth) -> None:
-        self._namespace = namespace
-        self._health = health
-        self._servers: dict[int, list[asyncio.Server]] = {}
-        self._services: dict[int, ServiceHealth] = {}
-        self._problems: dict[int, str] = {}
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        return tuple(self._problems[port] for port in sorted(self._problems))
-
-    async def start(self) -> None:
-        """Answer /healthz and /livez."""
-        await self._open(HEALTHZ_PORT, self._health.answer, "healthz", ())
-
-    async def sync(
-        self,
-        wanted: Mapping[NamespacedName, ServiceHealth],
-        addresses: Iterable[tuple[str, str]] = (),
-    ) -> None:
-        """Serve exactly `wanted`; on all addresses, or on these (family, address)."""
-        by_port = {health.port: health for health in wanted.values()}
-        for port in [
-            port for port in self._servers if port not in by_port and port != HEALTHZ_PORT
-        ]:
-            await self._close(port)
-        for port in [port for port in self._problems if port not in by_port]:
-            del self._problems[port]
-        self._services = by_port
-        for port, health in by_port.items():
-            if port not in self._servers:
-                await self._open(port, self._service_handler(port), str(health.service), addresses)
-
-    async def close(self) -> None:
-        for port in list(self._servers):
-            await self._close(port)
-
-    def _service_handler(self, port: int) -> Handler:
-        def answer(method: str, path: str) -> Answer:
-            health, proxy_healthy = self._services[port], self._health.is_healthy()
-            good = health.is_healthy(proxy_healthy)
-            status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-            return Answer(status, health.headers(), health.body(proxy_healthy))
-
-        return answer
-
-    async def _open(
-        self, port: int, handler: Handler, what: str, addresses: Iterable[tuple[str, str]]
-    ) -> None:
-        places = list(addresses) or [("", "::")]
-        opened: list[asyncio.Server] = []
+    def _begin(self, key: tuple[str, NamespacedName], port: int) -> None:
         try:
-            for family, address in places:
-                listening = self._namespace.call(lambda f=family, a=address: _listen(f, a, port))  # type: ignore[misc]
-                opened.append(await asyncio.start_server(_connection(handler), sock=listening))
+            sock = self._bind(key[0], port)
         except OSError as error:
-            for server in opened:
-                server.close()
-            where = f"{self._namespace.name} port {port}"
-            self._problems[port] = (
-                f"{what}: health checks can't listen on {where}: {error.strerror}"
-            )
+            self.problems[key] = f"{key[1]}: health check port {port}: {error.strerror}"
+            log.warning("%s", self.problems[key])
             return
-        self._servers[port] = opened
-        self._problems.pop(port, None)
+        self._listeners[key] = _Listener(sock, lambda _: self._service_answer(key), self._loop)
 
-    async def _close(self, port: int) -> None:
-        for server in self._servers.pop(port):
-            server.close()
-            await server.wait_closed()
+    def _end(self, key: tuple[str, NamespacedName]) -> None:
+        del self._services[key]
+        self.problems.pop(key, None)
+        listener = self._listeners.pop(key, None)
+        if listener is not None:
+            listener.close()
 
-
-def _listen(family: str, address: str, port: int) -> socket.socket:
-    """A listening socket; of family "" for both."""
-    kind = socket.AF_INET if family == IPV4 else socket.AF_INET6
-    listening = socket.socket(kind, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if kind == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if family == "" else 1)
-        listening.bind((address, port))
-        listening.listen(128)
-    except OSError:
-        listening.close()
-        raise
-    return listening
-
-
-def _connection(
-    handler: Handler,
-) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    """A connection's server: one answer, then it is closed."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _bind(self, family: str, port: int) -> socket.socket:
+        """A listening socket on every address of a family, or ("") of both."""
+        kind = socket.AF_INET if family == "IPv4" else socket.AF_INET6
+        sock = self._open(kind, socket.SOCK_STREAM)
         try:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-            method, path, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-            writer.write(_response(handler(method, path), method))
-            await writer.drain()
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, ValueError):
-            pass
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(family == IPV6))
+            sock.bind(("" if kind == socket.AF_INET else "::", port))
+            sock.listen(128)
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
-    return serve
+    def _service_answer(self, key: tuple[str, NamespacedName]) -> Answer:
+        health = self._services[key]
+        status = HTTPStatus.OK if health.is_healthy(True) else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, health.headers(), health.body(True)
+
+    def _proxy_answer(self, path: str) -> Answer:
+        """`/healthz` asks whether the node takes traffic, `/livez` only whether the proxy works."""
+        if path not in ("/healthz", "/livez"):
+            return HTTPStatus.NOT_FOUND, {"Content-Type": "text/plain"}, "404 page not found\n"
+        fields: dict[str, object] = {
+            "lastUpdated": _timestamp(max(self._synced.values(), default=self._clock.wall())),
+            "currentTime": _timestamp(self._clock.wall()),
+        }
+        healthy = True
+        if path == "/healthz":
+            healthy = fields["nodeEligible"] = self._eligible
+        headers = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
+        status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
+        families = {
+            family: {"lastUpdated": _timestamp(moment), "healthy": True}
+            for family, moment in self._synced.items()
+        }
+        body = json.dumps({**fields, "healthy": healthy, "status": families})
+        return status, headers, body
 
 
-def _response(answer: Answer, method: str) -> bytes:
-    body = answer.body.encode()
-    head = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}"]
-    head += [f"{name}: {value}" for name, value in answer.headers.items()]
-    head += [
-        f"Date: {formatdate(usegmt=True)}",
-        f"Content-Length: {len(body)}",
-        "Connection: close",
-    ]
-    return "\r\n".join([*head, "", ""]).encode() + (b"" if method == "HEAD" else body)
+class _Listener:
+    """One listening socket; a request per connection."""
+
+    def __init__(
+        self, sock: socket.socket, answer: Responder, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._sock = sock
+        self._answer = answer
+        self._loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()
+        sock.setblocking(False)
+        loop.add_reader(sock, self._accept)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._sock.accept()
+            task = self._loop.create_task(self._serve(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection)
+        with contextlib.suppress(OSError, EOFError, ValueError, TimeoutError):
+            async with asyncio.timeout(5):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                words = head.split(" ", 2)
+                status, headers, body = self._answer(words[1] if len(words) > 1 else "")
+                lines = [f"HTTP/1.1 {status.value} {status.phrase}"]
+                lines += [f"{name}: {value}" for name, value in headers.items()]
+                lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+                content = "" if words[0] == "HEAD" else body
+                writer.write(("\r\n".join(lines) + content).encode())
+                await writer.drain()
+        writer.close()
 
 
 def _timestamp(wall: float) -> str:
-    moment = datetime.fromtimestamp(wall, UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC")

@@ -1,246 +1,251 @@
-"""One node's kube-proxy: the cluster's objects in, rules in the node's kernel out.
+"""One node's kube-proxy: state, decision, rules and kernel, for both families.
 
-Both families side by side, each with a state, a renderer and an applier of its own. Objects are
-taken in as they come; `sync` brings the kernel to the latest state, whatever happened before.
+Each family is an instance of its own (`_Family`); `Proxier` hands every object to both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from testbed.api.objects import IPV4, IPV6, EndpointSlice, NamespacedName, Node, Service
-from testbed.clock import Clock
-from testbed.errors import CannotRunError, TestbedError
+from testbed.errors import CannotRunError
 from testbed.proxy.changes import ProxyState
-from testbed.proxy.config import DEFAULT_SERVICE_CIDRS, IPTABLES, NFTABLES, KubeProxyConfiguration
+from testbed.proxy.config import IPTABLES, KubeProxyConfiguration
 from testbed.proxy.conntrack import Conntrack
-from testbed.proxy.health import ProxyHealth
+from testbed.proxy.explain import Explainer
 from testbed.proxy.health_status import ServiceHealth, service_healths
 from testbed.proxy.instance import Instance
 from testbed.proxy.iptables.apply import IptablesApplier, make_counter
 from testbed.proxy.iptables.render import Renderer as IptablesRenderer
-from testbed.proxy.kernel.applier import SyncReport
+from testbed.proxy.iptables.ruleset import RuleSet as IptablesRuleSet
+from testbed.proxy.kernel.applier import Applier, SyncReport
 from testbed.proxy.kernel.transaction import Namespace, RuleError, Transactions
 from testbed.proxy.nftables.apply import NftablesApplier
 from testbed.proxy.nftables.render import Renderer as NftablesRenderer
+from testbed.proxy.nftables.ruleset import RuleSet as NftablesRuleSet
 from testbed.proxy.node import local_node
+from testbed.proxy.service_port import ServicePortName
 from testbed.proxy.stale import stale_filter
 
-#: No rules at all: `Proxier` then only follows the objects.
-NO_PROXY = "none"
 FAMILIES = (IPV4, IPV6)
-
-Applier: TypeAlias = IptablesApplier | NftablesApplier
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSync:
-    """What one `Proxier.sync` did: a report by family, and deleted conntrack entries."""
-
-    reports: Mapping[str, SyncReport]
-    conntrack_deleted: int = 0
+R = TypeVar("R")
 
 
-class _Half:
-    """One family's part of a node's proxy."""
+class _Renderer(Protocol[R]):
+    def render(self, state: ProxyState) -> R: ...
 
-    def __init__(self, family: str, node_name: str) -> None:
-        self.state = ProxyState(family, node_name)
-        self.instance: Instance | None = None
-        self.renderer: Any = None
-        self.rules: Any = None
-        self.applier: Any = None
-        self.clean_conntrack = False
-        self.error = ""
+    def update(self, previous: R, state: ProxyState, changed: Iterable[ServicePortName]) -> R: ...
 
-    def render(self) -> Any:
-        """The rules of the latest state, made from the previous ones where there are any."""
-        changes = self.state.checkout()
-        self.clean_conntrack |= changes.clean_conntrack
+
+class _Backend(Generic[R]):
+    """A mode's way from state to kernel, for one family; keeps the RuleSet between syncs."""
+
+    def __init__(
+        self, applier: Applier[R], renderer: Callable[[Instance], _Renderer[R]], instance: Instance
+    ) -> None:
+        self._applier = applier
+        self._make_renderer = renderer
+        self._renderer = renderer(instance)
+        self.rules: R | None = None
+
+    def renew(self, instance: Instance) -> None:
+        """Render everything anew from now on, for a changed instance."""
+        self._renderer, self.rules = self._make_renderer(instance), None
+
+    def sync(self, state: ProxyState, changed: Iterable[ServicePortName]) -> SyncReport:
         if self.rules is None:
-            self.rules = self.renderer.render(self.state)
+            self.rules = self._renderer.render(state)
         else:
-            self.rules = self.renderer.update(self.rules, self.state, changes.ports)
-        return self.rules
+            self.rules = self._renderer.update(self.rules, state, changed)
+        return self._applier.sync(self.rules)
+
+    def rules_present(self) -> bool:
+        return self.rules is None or self._applier.rules_present()
+
+    def rules_of(self, table: str, chain: str) -> list[tuple[int, str]]:
+        return self._applier.rules_of(table, chain)
+
+    def cleanup(self) -> None:
+        self._applier.cleanup()
+        self._applier.close()
+
+    def close(self) -> None:
+        self._applier.close()
+
+
+Backend: TypeAlias = _Backend[IptablesRuleSet] | _Backend[NftablesRuleSet]
+
+
+def _backend(mode: str, namespace: Namespace, instance: Instance) -> Backend:
+    family = instance.family
+    if mode == IPTABLES:
+        return _Backend(IptablesApplier(namespace, family), IptablesRenderer, instance)
+    return _Backend(NftablesApplier(namespace, family), NftablesRenderer, instance)
+
+
+class _Family:
+    """One family's instance on one node."""
+
+    def __init__(self, node: str, namespace: Namespace, family: str) -> None:
+        self.state = ProxyState(family, node)
+        self.backend: Backend | None = None
+        self.instance: Instance | None = None
+        self.refusal = ""
+        self._namespace = namespace
+        self._clean_conntrack = False
+
+    def configure(self, mode: str, instance: Instance) -> None:
+        """Start the backend of `mode`, or have it render everything for a new instance."""
+        self.instance = instance
+        if self.backend is None:
+            self.backend = _backend(mode, self._namespace, instance)
+        else:
+            self.backend.renew(instance)
+
+    def sync(self, conntrack: Conntrack) -> SyncReport | None:
+        """Write the rules, then delete UDP entries that are stale since (K-64: rules first)."""
+        changes = self.state.checkout()
+        if self.backend is None:
+            return None
+        self._clean_conntrack |= changes.clean_conntrack
+        try:
+            report = self.backend.sync(self.state, changes.ports)
+        except RuleError as error:
+            self.refusal = str(error)
+            raise
+        self.refusal = ""
+        if self._clean_conntrack:
+            conntrack.delete_stale(self.state.family, stale_filter(self.state))
+            self._clean_conntrack = False
+        return report
+
+    def stop(self) -> None:
+        """Remove this mode's rules."""
+        if self.backend is not None:
+            self.backend.cleanup()
+            self.backend = None
 
 
 class Proxier:
-    """One node's proxy. Give it the Node first (`set_node`), then objects, then `sync`.
+    """kube-proxy on node `node`, whose network namespace is `namespace`.
 
-    `mode` is `iptables`, `nftables` or `none`; without it the configuration's. `problems` says what
-    was wrong in objects or refused by the kernel; the rest works.
+    Objects may come in any order; nothing reaches the kernel before `sync`, and nothing at all
+    before the node's own object is known.
     """
 
     def __init__(
         self,
-        node_name: str,
+        node: str,
         namespace: Namespace,
         config: KubeProxyConfiguration,
-        clock: Clock,
-        *,
-        mode: str | None = None,
-        families: Sequence[str] = FAMILIES,
-        service_cidrs: tuple[str, ...] = DEFAULT_SERVICE_CIDRS,
+        service_cidrs: tuple[str, ...],
     ) -> None:
-        self.node_name = node_name
-        self.namespace = namespace
-        self.mode = mode or config.mode
-        self.config = replace(
-            config if self.mode == NO_PROXY else replace(config, mode=self.mode),
-            nfacct=config.nfacct and has_counters(namespace),
-        )
-        self.health = ProxyHealth(clock, 2 * self._settings_period())
+        self._namespace = namespace
+        self._config = _as_possible(config, namespace)
         self._service_cidrs = service_cidrs
-        self._node: Node | None = None
-        self._addresses: list[str] | None = None
-        self._halves = {family: _Half(family, node_name) for family in families}
         self._conntrack = Conntrack(namespace)
+        self._node: Node | None = None
+        self._families = {family: _Family(node, namespace, family) for family in FAMILIES}
 
-    def _settings_period(self) -> float:
-        config = self.config
-        return (config.nftables if config.mode == NFTABLES else config.iptables).sync_period
+    @property
+    def mode(self) -> str:
+        return self._config.mode
 
     @property
     def problems(self) -> tuple[str, ...]:
-        found = [problem for half in self._halves.values() for problem in half.state.problems]
-        found += [half.error for half in self._halves.values() if half.error]
-        return tuple(dict.fromkeys(found))
+        """What was wrong in the objects, one line each; the rest is programmed. And what the kernel
+        refused at the last sync."""
+        families = self._families.values()
+        lines = [line for each in families for line in each.state.problems]
+        return tuple(dict.fromkeys([*lines, *(each.refusal for each in families if each.refusal)]))
 
-    # Objects
+    def set_service(self, key: NamespacedName, service: Service | None) -> None:
+        """Take in a Service, or (None) forget it."""
+        for each in self._families.values():
+            if service is None:
+                each.state.delete_service(key)
+            else:
+                each.state.update_service(service)
 
-    def set_node(self, node: Node | None, addresses: Iterable[str] | None = None) -> None:
-        """Take in this node's Node object (None: it is gone) and its interfaces' addresses.
+    def set_slice(self, key: NamespacedName, piece: EndpointSlice | None) -> None:
+        """Take in an EndpointSlice, or (None) forget it."""
+        for each in self._families.values():
+            if piece is None:
+                each.state.delete_slice(key)
+            else:
+                each.state.update_slice(piece)
 
-        What rules depend on (addresses, zone, Pod CIDR) makes the next sync render everything.
-        """
-        self.health.set_node(node)
-        if node is None:
+    def set_node(self, node: Node) -> None:
+        """Take in the node's own object; a change that matters renders everything anew."""
+        if self._node is not None and _essence(node) == _essence(self._node):
+            self._node = node
             return
         self._node = node
-        self._addresses = known = None if addresses is None else list(addresses)
-        for family, half in self._halves.items():
-            instance = Instance(local_node(node, family, known), self.config, self._service_cidrs)
-            if instance != half.instance:
-                self._renew(family, instance)
+        self._configure()
 
-    def update_service(self, service: Service) -> None:
-        self._tell(lambda state: state.update_service(service))
+    def set_config(self, config: KubeProxyConfiguration) -> None:
+        """Change the settings; another mode removes the old one's rules first."""
+        if config.mode != self._config.mode:
+            for each in self._families.values():
+                each.stop()
+        self._config = _as_possible(config, self._namespace)
+        self._configure()
 
-    def delete_service(self, key: NamespacedName) -> None:
-        self._tell(lambda state: state.delete_service(key))
+    def _configure(self) -> None:
+        if self._node is None:
+            return
+        for family, each in self._families.items():
+            local = local_node(self._node, family)
+            instance = Instance(local, self._config, self._service_cidrs)
+            each.configure(self._config.mode, instance)
 
-    def update_slice(self, piece: EndpointSlice) -> None:
-        self._tell(lambda state: state.update_slice(piece))
+    def sync(self) -> list[SyncReport]:
+        """Bring the kernel to what the objects ask for.
 
-    def delete_slice(self, key: NamespacedName) -> None:
-        self._tell(lambda state: state.delete_slice(key))
-
-    def replace(self, services: Iterable[Service], slices: Iterable[EndpointSlice]) -> None:
-        """Take in the whole desired state."""
-        all_services, all_slices = list(services), list(slices)
-        self._tell(lambda state: state.replace(all_services, all_slices))
-
-    def _tell(self, change: Callable[[ProxyState], None]) -> None:
-        for family, half in self._halves.items():
-            change(half.state)
-            self.health.queued(family)
-
-    # Rules
-
-    def sync(self) -> NodeSync:
-        """Bring the kernel to the latest state; only what changed is touched.
-
-        Raises RuleError for the first family that the kernel refuses, after trying the others;
-        its previous rules still work.
+        Raises the first RuleError, after both families were tried: what was refused keeps its
+        previous rules, and is written in full the next time.
         """
-        reports: dict[str, SyncReport] = {}
-        deleted = 0
+        reports: list[SyncReport] = []
         refused: RuleError | None = None
-        for family, half in self._halves.items():
-            if half.applier is None:
-                half.state.checkout()
-                continue
+        for each in self._families.values():
             try:
-                reports[family] = half.applier.sync(half.render())
-                half.error = ""
+                report = each.sync(self._conntrack)
             except RuleError as error:
-                half.error = str(error)
                 refused = refused or error
                 continue
-            self.health.updated(family)
-            if half.clean_conntrack:
-                deleted += self._conntrack.delete_stale(family, stale_filter(half.state))
-                half.clean_conntrack = False
+            if report is not None:
+                reports.append(report)
         if refused is not None:
             raise refused
-        return NodeSync(reports, deleted)
+        return reports
 
     def check(self) -> bool:
-        """Look whether the rules are still there; if not, put them back. True if they were."""
-        halves = [half for half in self._halves.values() if half.applier and half.rules is not None]
-        damaged = [half for half in halves if not half.applier.rules_present()]
+        """Look whether all rules are still there, and put them back if not; True if they were.
+
+        kube-proxy does so every sync period, by its canary chains.
+        """
+        backends = [each.backend for each in self._families.values() if each.backend is not None]
+        damaged = [backend for backend in backends if not backend.rules_present()]
         if damaged:
             self.sync()
         return not damaged
 
-    def switch_mode(self, mode: str) -> None:
-        """Change to `iptables`, `nftables` or `none`: new rules first, then the old ones go."""
-        if mode == self.mode:
-            return
-        old = [half.applier for half in self._halves.values() if half.applier is not None]
-        self.mode = mode
-        if mode != NO_PROXY:
-            self.config = replace(self.config, mode=mode)
-        for half in self._halves.values():
-            half.instance = half.applier = None
-        if self._node is not None:
-            self.set_node(self._node, self._addresses)
-            self.sync()
-        for applier in old:
-            applier.cleanup()
-            applier.close()
-
-    def _renew(self, family: str, instance: Instance) -> None:
-        half = self._halves[family]
-        half.instance = instance
-        half.rules = None
-        if self.mode == NO_PROXY:
-            half.applier = None
-            return
-        kind = IptablesRenderer if self.mode == IPTABLES else NftablesRenderer
-        half.renderer = kind(instance)
-        if half.applier is None:
-            make = IptablesApplier if self.mode == IPTABLES else NftablesApplier
-            half.applier = make(self.namespace, family)
-
-    def service_healths(self) -> Mapping[NamespacedName, ServiceHealth]:
-        """The health check node ports to serve; both families' endpoints count together."""
-        merged: dict[NamespacedName, ServiceHealth] = {}
-        for half in self._halves.values():
-            for service, health in service_healths(half.state).items():
-                known = merged.get(service)
-                more = known.local_endpoints if known else 0
-                merged[service] = replace(health, local_endpoints=health.local_endpoints + more)
-        return merged
-
     def rules_of(self, family: str, table: str, chain: str) -> list[tuple[int, str]]:
-        """(handle, text) of a chain's rules, for the tracer; empty where the chain isn't ours."""
-        half = self._halves.get(family)
-        if half is None or half.applier is None:
-            return []
-        rules: list[tuple[int, str]] = half.applier.rules_of(table, chain)
-        return rules
-
-    # Start and end
+        """(handle, text) of a chain's rules as of the last sync; none where it isn't ours."""
+        backend = self._families[family].backend
+        return [] if backend is None else backend.rules_of(table, chain)
 
     def set_sysctls(self) -> tuple[str, ...]:
-        """kube-proxy's sysctls at start; return those that the kernel refused, with the reason."""
-        wanted = dict(sysctls(self.config))
-        if self.mode == IPTABLES and self._uses_localhost_node_ports():
+        """Write kube-proxy's sysctls; return a line for each that the kernel refused.
+
+        Those of conntrack at start (K-68), and route_localnet for localhost node ports (K-46).
+        """
+        four = self._families[IPV4].instance
+        wanted = dict(sysctls(self._config))
+        if self.mode == IPTABLES and four is not None and four.localhost_node_ports:
             wanted["net/ipv4/conf/all/route_localnet"] = "1"
 
         def write() -> tuple[str, ...]:
@@ -249,34 +254,42 @@ class Proxier:
                 try:
                     Path("/proc/sys", key).write_text(value)
                 except OSError as error:
-                    refused.append(f"{self.node_name}: sysctl {key}={value}: {error.strerror}")
+                    refused.append(f"{self._namespace.name}: sysctl {key}: {error.strerror}")
             return tuple(refused)
 
-        return self.namespace.call(write)
+        return self._namespace.call(write)
 
-    def _uses_localhost_node_ports(self) -> bool:
-        half = self._halves.get(IPV4)
-        return bool(half and half.instance and half.instance.localhost_node_ports)
+    def healths(self) -> dict[str, Mapping[NamespacedName, ServiceHealth]]:
+        """By family, what the node's health check node ports answer."""
+        return {family: service_healths(each.state) for family, each in self._families.items()}
+
+    def explainers(self) -> list[Explainer]:
+        """What the rules of the last sync mean, family by family."""
+        return [
+            Explainer(each.backend.rules, each.state)
+            for each in self._families.values()
+            if each.backend is not None and each.backend.rules is not None
+        ]
 
     def cleanup(self) -> None:
-        """Remove the rules of both modes, as `kube-proxy --cleanup` does."""
-        for family in FAMILIES:
-            for kind in (IptablesApplier, NftablesApplier):
-                applier = kind(self.namespace, family)
-                with suppress(TestbedError):
-                    applier.cleanup()
-                applier.close()
+        """Remove every rule of ours from the node."""
+        for each in self._families.values():
+            each.stop()
 
     def close(self) -> None:
         """Give the sockets back; the rules stay."""
-        for half in self._halves.values():
-            if half.applier is not None:
-                half.applier.close()
+        for each in self._families.values():
+            if each.backend is not None:
+                each.backend.close()
         self._conntrack.close()
 
 
-def has_counters(namespace: Namespace) -> bool:
-    """Whether the namespace's kernel has nfacct counters."""
+def _as_possible(config: KubeProxyConfiguration, namespace: Namespace) -> KubeProxyConfiguration:
+    """`config`, without nfacct where the kernel has no such counters."""
+    return replace(config, nfacct=False) if config.nfacct and not _counts(namespace) else config
+
+
+def _counts(namespace: Namespace) -> bool:
     door = Transactions(namespace)
     try:
         make_counter(door, "ct_state_invalid_dropped_pkts")
@@ -288,7 +301,7 @@ def has_counters(namespace: Namespace) -> bool:
 
 
 def sysctls(config: KubeProxyConfiguration) -> Iterable[tuple[str, str]]:
-    """The conntrack sysctls of K-68. The maximum isn't a namespace's own: it is left alone."""
+    """The conntrack sysctls that a namespace has for itself; nf_conntrack_max is the host's."""
     conntrack = config.conntrack
     timeouts = {
         "tcp_timeout_established": conntrack.tcp_established_timeout,
@@ -301,3 +314,8 @@ def sysctls(config: KubeProxyConfiguration) -> Iterable[tuple[str, str]]:
             yield f"net/netfilter/nf_conntrack_{name}", str(int(seconds))
     if conntrack.tcp_be_liberal:
         yield "net/netfilter/nf_conntrack_tcp_be_liberal", "1"
+
+
+def _essence(node: Node) -> tuple[object, ...]:
+    """What of a Node the rules depend on."""
+    return node.zone, node.addresses, node.pod_cidrs

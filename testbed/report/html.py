@@ -47,10 +47,19 @@ def _render(path: Path, expected: str, title: str, *, tried: bool) -> str:
         path=path,
         title=title or path.request or str(path.flow),
         expected=expected,
-        good=path.verdict.kind == DELIVERED,
-        map=drawing.draw_map(path),
-        sequence=drawing.draw_sequence(path),
-        hops=[*path.hops, *path.reply],
+        legs=[_Leg(leg, f"leg{number}-" if number else "") for number, leg in enumerate(path.legs)],
         width=drawing.WIDTH,
         tried=tried,
     )
+
+
+class _Leg:
+    """One connection's part of the page; `prefix` keeps its anchors apart from other legs'."""
+
+    def __init__(self, path: Path, prefix: str) -> None:
+        self.path = path
+        self.prefix = prefix
+        self.good = path.verdict.kind == DELIVERED
+        self.map = drawing.draw_map(path)
+        self.sequence = drawing.draw_sequence(path)
+        self.hops = [*path.hops, *path.reply]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from testbed.api.objects import IPV4, IPV6, EndpointSlice, NamespacedName, Node, Service
-from testbed.clock import ManualClock
-from testbed.proxy.config import KubeProxyConfiguration
+from testbed.api.objects import IPV4, IPV6, EndpointSlice, Node, Service
+from testbed.proxy.config import DEFAULT_SERVICE_CIDRS, KubeProxyConfiguration
 from testbed.proxy.conntrack import Conntrack
-from testbed.proxy.health import HEALTHZ_PORT, HealthServers
-from testbed.proxy.health_status import ServiceHealth
-from testbed.proxy.kernel.applier import NOTHING, PARTIAL
-from testbed.proxy.proxier import NO_PROXY, Proxier, sysctls
+from testbed.proxy.inputs import render_rules
+from testbed.proxy.kernel.applier import FULL, NOTHING, PARTIAL
+from testbed.proxy.proxier import Proxier, sysctls
 from testbed.proxy.stale import Flow, StaleFilter
 from tests.kernel.proxy.scratch import ScratchNamespace, iptables_save, nft_list, normal_table
 from tests.unit.proxy.worlds import documents, make_instance, make_state, of_kind
@@ -38,7 +34,7 @@ def node_w1(**spec: Any) -> Node:
 
 
 def make_proxier(namespace: ScratchNamespace, mode: str) -> Proxier:
-    made = Proxier("w1", namespace, KubeProxyConfiguration(), ManualClock(0.0), mode=mode)
+    made = Proxier("w1", namespace, KubeProxyConfiguration(mode=mode), DEFAULT_SERVICE_CIDRS)
     made.set_node(node_w1())
     return made
 
@@ -81,6 +77,13 @@ def dns_slice(*addresses: str) -> EndpointSlice:
     )
 
 
+def tell(proxier: Proxier, piece: EndpointSlice) -> None:
+    """The DNS Service and its endpoints, as changed."""
+    service = dns_service()
+    proxier.set_service(service.key, service)
+    proxier.set_slice(piece.key, piece)
+
+
 def kube_lines(namespace: ScratchNamespace, family: str = IPV4) -> list[str]:
     return [line for line in iptables_save(namespace, family) if "KUBE" in line]
 
@@ -95,49 +98,46 @@ def test_a_sync_brings_both_families_to_the_latest_state(
 ) -> None:
     docs = documents("dual-stack")
     node = next(n for n in map(Node.from_document, of_kind(docs, "Node")) if n.name == "w1")
-    proxier = Proxier("w1", namespace, KubeProxyConfiguration(), ManualClock(), mode=mode)
+    proxier = make_proxier(namespace, mode)
     proxier.set_node(node)
-    proxier.replace(
-        [Service.from_document(doc) for doc in of_kind(docs, "Service")],
-        [EndpointSlice.from_document(doc) for doc in of_kind(docs, "EndpointSlice")],
-    )
-    assert set(proxier.sync().reports) == {IPV4, IPV6}
+    for service in map(Service.from_document, of_kind(docs, "Service")):
+        proxier.set_service(service.key, service)
+    for piece in map(EndpointSlice.from_document, of_kind(docs, "EndpointSlice")):
+        proxier.set_slice(piece.key, piece)
+    assert [report.kind for report in proxier.sync()] == [FULL, FULL]
     for family in (IPV4, IPV6):
-        rules = proxier._halves[family].renderer.render(make_state(docs, family, "w1"))
-        assert make_instance(docs, family, "w1").node == proxier._halves[family].instance.node
+        instance, state = make_instance(docs, family, "w1"), make_state(docs, family, "w1")
+        rules = render_rules(instance, state, mode)
         if mode == "iptables":
             assert iptables_save(namespace, family) == rules.text().splitlines()
         else:
             assert nft_list(namespace, family) == normal_table(rules.text())
-    assert {report.kind for report in proxier.sync().reports.values()} == {NOTHING}
-    proxier.update_slice(dns_slice("10.244.1.5"))
-    proxier.update_service(dns_service())
-    assert proxier.sync().reports[IPV4].kind == PARTIAL
+    assert [report.kind for report in proxier.sync()] == [NOTHING, NOTHING]
+    tell(proxier, dns_slice("10.244.1.5"))
+    assert [report.kind for report in proxier.sync()] == [PARTIAL, NOTHING]
     proxier.close()
 
 
 def test_switching_the_mode_takes_the_other_modes_rules_away(namespace: ScratchNamespace) -> None:
     proxier = make_proxier(namespace, "iptables")
-    proxier.update_service(dns_service())
-    proxier.update_slice(dns_slice("10.244.1.5"))
+    tell(proxier, dns_slice("10.244.1.5"))
     proxier.sync()
     assert kube_lines(namespace)
     assert "kube-proxy" not in tables(namespace)
-    proxier.switch_mode("nftables")
+    proxier.set_config(KubeProxyConfiguration(mode="nftables"))
+    proxier.sync()
     assert not kube_lines(namespace)
     assert "10.96.0.53" in nft_list(namespace, IPV4)
-    proxier.switch_mode("iptables")
+    proxier.set_config(KubeProxyConfiguration(mode="iptables"))
+    proxier.sync()
     assert any("10.96.0.53" in line for line in kube_lines(namespace))
     assert "kube-proxy" not in tables(namespace)
-    proxier.switch_mode(NO_PROXY)
-    assert not kube_lines(namespace)
-    assert proxier.sync().reports == {}
     proxier.close()
 
 
 @both_modes
-def test_cleanup_removes_what_any_mode_left(namespace: ScratchNamespace, proxier: Proxier) -> None:
-    proxier.update_service(dns_service())
+def test_cleanup_removes_every_rule_of_ours(namespace: ScratchNamespace, proxier: Proxier) -> None:
+    tell(proxier, dns_slice("10.244.1.5"))
     proxier.sync()
     proxier.cleanup()
     assert not kube_lines(namespace)
@@ -147,7 +147,7 @@ def test_cleanup_removes_what_any_mode_left(namespace: ScratchNamespace, proxier
 
 @both_modes
 def test_a_check_puts_flushed_rules_back(namespace: ScratchNamespace, proxier: Proxier) -> None:
-    proxier.update_service(dns_service())
+    tell(proxier, dns_slice("10.244.1.5"))
     proxier.sync()
     assert proxier.check()
     namespace.run(["nft", "flush", "ruleset"])
@@ -157,15 +157,12 @@ def test_a_check_puts_flushed_rules_back(namespace: ScratchNamespace, proxier: P
 
 @both_modes
 def test_a_bad_object_is_named_and_the_rest_is_programmed(
-    namespace: ScratchNamespace, proxier: Proxier
+    namespace: ScratchNamespace, proxier: Proxier, mode: str
 ) -> None:
-    proxier.update_service(dns_service())
-    proxier.update_slice(dns_slice("10.244.1.5", "not-an-address"))
+    tell(proxier, dns_slice("10.244.1.5", "not-an-address"))
     proxier.sync()
     assert any("not-an-address" in problem for problem in proxier.problems)
-    listed = (
-        "".join(kube_lines(namespace)) if proxier.mode == "iptables" else nft_list(namespace, IPV4)
-    )
+    listed = "".join(kube_lines(namespace)) if mode == "iptables" else nft_list(namespace, IPV4)
     assert "10.244.1.5" in listed
 
 
@@ -200,12 +197,11 @@ def test_a_udp_client_that_keeps_its_port_is_served_by_the_new_backend(
         server.answer()
         return client.recv(100).decode()
 
-    proxier.update_service(dns_service())
-    proxier.update_slice(dns_slice(first.address))
+    tell(proxier, dns_slice(first.address))
     proxier.sync()
     assert ask(first) == first.address
-    proxier.update_slice(dns_slice(second.address))
-    assert proxier.sync().conntrack_deleted == 1
+    tell(proxier, dns_slice(second.address))
+    proxier.sync()
     assert ask(second) == second.address
     for sock in (client, first.sock, second.sock):
         sock.close()
@@ -235,73 +231,6 @@ def test_only_stale_entries_are_deleted(namespace: ScratchNamespace) -> None:
     assert conntrack.delete_stale(IPV4, stale) == 0
     for each in (server, *clients, conntrack):
         each.close()
-
-
-def get(namespace: ScratchNamespace, port: int, path: str = "/") -> tuple[int, dict[str, str], str]:
-    text = namespace.run(["curl", "-s", "-i", "-m", "3", f"http://127.0.0.1:{port}{path}"])
-    head, _, body = text.replace("\r\n", "\n").partition("\n\n")
-    status, *headers = head.split("\n")
-    return int(status.split()[1]), dict(line.split(": ", 1) for line in headers), body
-
-
-@pytest.mark.parametrize("mode", ["iptables"])
-def test_health_checks_answer_over_http(namespace: ScratchNamespace, proxier: Proxier) -> None:
-    service = NamespacedName("default", "web")
-    servers = HealthServers(namespace, proxier.health)
-
-    async def ask(port: int, path: str = "/") -> tuple[int, dict[str, str], str]:
-        return await asyncio.to_thread(get, namespace, port, path)
-
-    async def scenario() -> None:
-        await servers.start()
-        await servers.sync({service: ServiceHealth(service, 32001, 2)})
-        status, headers, body = await ask(32001, "/any/path")
-        assert status == 200
-        assert headers["Content-Type"] == "application/json"
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["X-Load-Balancing-Endpoint-Weight"] == "2"
-        assert json.loads(body)["localEndpoints"] == 2
-        await servers.sync({service: ServiceHealth(service, 32001, 0)})
-        assert (await ask(32001))[0] == 503
-
-        status, _, body = await ask(HEALTHZ_PORT, "/healthz")
-        assert (status, json.loads(body)["nodeEligible"]) == (200, True)
-        proxier.set_node(node_w1(taints=[{"key": "ToBeDeletedByClusterAutoscaler"}]))
-        assert (await ask(HEALTHZ_PORT, "/healthz"))[0] == 503
-        status, _, body = await ask(HEALTHZ_PORT, "/livez")
-        assert (status, "nodeEligible" in json.loads(body)) == (200, False)
-        assert (await ask(HEALTHZ_PORT, "/other"))[0] == 404
-
-        taken = namespace.socket(socket.AF_INET6, socket.SOCK_STREAM)
-        taken.bind(("::", 32002))
-        taken.listen()
-        other = NamespacedName("default", "other")
-        await servers.sync({other: ServiceHealth(other, 32002, 1)})
-        assert "default/other" in servers.problems[0]
-        await servers.sync({service: ServiceHealth(service, 32001, 1)})
-        assert servers.problems == ()
-        assert (await ask(32001))[0] == 200
-        taken.close()
-        await servers.close()
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("mode", ["iptables"])
-def test_a_proxy_with_changes_that_wait_too_long_is_unhealthy(
-    namespace: ScratchNamespace, proxier: Proxier
-) -> None:
-    clock: Any = proxier.health._clock
-    proxier.sync()
-    assert proxier.health.is_healthy()
-    proxier.update_service(dns_service())
-    clock.advance(59)
-    assert proxier.health.is_healthy()
-    clock.advance(1)
-    assert not proxier.health.is_healthy()
-    assert proxier.health.answer("GET", "/livez").status == 503
-    proxier.sync()
-    assert proxier.health.is_healthy()
 
 
 def test_sysctls_are_set_in_the_namespace(namespace: ScratchNamespace) -> None:

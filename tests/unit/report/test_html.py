@@ -105,3 +105,13 @@ def test_sequence_rows_come_in_order_and_name_every_step() -> None:
     assert heights == sorted(set(heights))
     assert diagram.arrows[1].marks == "DNAT, masquerade"
     assert diagram.arrows[3].marks == "un-DNAT, un-masquerade"
+
+
+def test_every_leg_has_its_pictures_and_anchors_of_its_own() -> None:
+    second = dataclasses.replace(delivered(), request="handed on by web-0")
+    text = render(dataclasses.replace(delivered(), relayed=second))
+    page = Page(text)
+    assert text.count("<svg") == 4
+    assert len(page.ids) == len(set(page.ids)) == 12
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert "web-0 is a proxy" in text

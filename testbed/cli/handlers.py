@@ -1,0 +1,84 @@
+"""What a running lab does for the commands that reach it (see cli.daemon)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from testbed.api.documents import Document, load_documents, load_file
+from testbed.api.objects import Service
+from testbed.errors import UsageError
+
+if TYPE_CHECKING:
+    from testbed.cli.daemon import Arguments, Handler, Tell
+    from testbed.cluster import Cluster
+
+
+def read_manifests(files: Sequence[str]) -> list[Document]:
+    """The objects of `-f` files, `-` being standard input; raises UsageError."""
+    found: list[Document] = []
+    for name in files:
+        documents = load_documents(sys.stdin.read(), "standard input") if name == "-" else None
+        found += load_file(name) if documents is None else documents
+    if files and not found:
+        raise UsageError(f"{', '.join(files)}: no objects in it")
+    return found
+
+
+def _apply(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    return cluster.apply(arguments["documents"])
+
+
+def _delete(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    return cluster.delete(arguments["documents"])
+
+
+def _probe(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
+    from testbed.flow import path_to_json
+
+    capture = arguments.pop("pcap", None)
+    seen = cluster.observe(**arguments)
+    if capture:
+        from testbed.report.pcapng import write_frames
+
+        write_frames(capture, seen.frames)
+    return path_to_json(seen.path)
+
+
+def _list(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
+    pods = {f"{pod.key.namespace}.{pod.key.name}": pod for pod in cluster.all_pods()}
+    machines = {machine.name: machine for machine in cluster.topology.machines}
+    rows = []
+    for namespace in cluster.fabric.namespaces():
+        pod, machine = pods.get(namespace.name), machines.get(namespace.name)
+        role = f"Pod on {pod.node_name}" if pod else machine.role if machine else ""
+        addresses = pod.ips if pod else machine.addresses if machine else ()
+        rows.append({"name": namespace.name, "role": role, "addresses": list(addresses)})
+    return {
+        "topology": cluster.topology.name,
+        "proxy": cluster.options.proxy,
+        "namespaces": rows,
+        "services": [_summary(service) for service in cluster.services()],
+    }
+
+
+def _summary(service: Service) -> dict[str, str]:
+    ports = [
+        f"{p.port}{f':{p.node_port}' if p.node_port else ''}/{p.protocol}" for p in service.ports
+    ]
+    outside = [entry.ip or entry.hostname for entry in service.ingress]
+    return {
+        "name": str(service.key),
+        "type": service.type,
+        "addresses": ", ".join([*service.cluster_ips, *service.external_ips, *outside]),
+        "ports": ", ".join(ports),
+    }
+
+
+HANDLERS: dict[str, Handler] = {
+    "apply": _apply,
+    "delete": _delete,
+    "probe": _probe,
+    "list": _list,
+}

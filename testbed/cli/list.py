@@ -1,0 +1,50 @@
+"""`testbed list`: the labs that run, or the parts of one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from testbed.cli import daemon
+from testbed.cli.table import table
+from testbed.errors import EXIT_OK
+
+
+def add_parser(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser("list", description="List the labs, or the parts of one.")
+    parser.add_argument("--lab", metavar="NAME", help="show this lab's namespaces and Services")
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table, or JSON."""
+    if args.lab is None:
+        labs = {name: daemon.ask(name, "list") for name in daemon.running_labs()}
+        if args.json:
+            print(json.dumps(labs, indent=2))
+        elif not labs:
+            print("No lab is running; start one with `testbed up`.")
+        else:
+            rows = [
+                (name, lab["topology"], lab["proxy"], str(len(lab["namespaces"])))
+                for name, lab in labs.items()
+            ]
+            print(table(("LAB", "TOPOLOGY", "PROXY", "NAMESPACES"), rows))
+        return EXIT_OK
+    lab = daemon.ask(args.lab, "list")
+    if args.json:
+        print(json.dumps(lab, indent=2))
+        return EXIT_OK
+    places = [
+        (each["name"], each["role"], ", ".join(each["addresses"])) for each in lab["namespaces"]
+    ]
+    print(table(("NAMESPACE", "ROLE", "ADDRESSES"), places))
+    services = [
+        (each["name"], each["type"], each["addresses"], each["ports"]) for each in lab["services"]
+    ]
+    print()
+    print(table(("SERVICE", "TYPE", "ADDRESSES", "PORTS"), services))
+    return EXIT_OK

@@ -1,0 +1,53 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from testbed.errors import UsageError
+from testbed.naming import DEFAULT_LAB
+
+
+def add_lab(parser: argparse.ArgumentParser) -> None:
+    """`--lab NAME`."""
+    parser.add_argument(
+        "--lab",
+        default=DEFAULT_LAB,
+        metavar="NAME",
+        help=f"name of the lab (default {DEFAULT_LAB})",
+    )
+
+
+def add_lab_settings(parser: argparse.ArgumentParser) -> None:
+    """The settings of a new lab."""
+    parser.add_argument(
+        "--proxy",
+        action="append",
+        default=[],
+        metavar="[NODE=]MODE",
+        help="proxy mode of the lab or of one node: iptables (default), nftables or none",
+    )
+    parser.add_argument(
+        "--pod-network",
+        default="routes",
+        metavar="DRIVER",
+        help="Pod network: routes (default), bridge or vxlan",
+    )
+    parser.add_argument("--no-cloud", action="store_true", help="leave LoadBalancers pending")
+
+
+def lab_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings as keyword arguments of Cluster; raises UsageError."""
+    settings: dict[str, Any] = {"pod_network": args.pod_network, "node_proxies": {}}
+    for word in args.proxy:
+        node, equals, mode = word.rpartition("=")
+        if equals:
+            settings["node_proxies"][node] = mode
+        elif "proxy" in settings:
+            raise UsageError(f"--proxy {word}: a mode for the whole lab is given already")
+        else:
+            settings["proxy"] = mode
+    if args.no_cloud:
+        settings["cloud"] = "none"
+    return settings

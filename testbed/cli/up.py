@@ -1,0 +1,62 @@
+"""`testbed up`: start a lab and leave it running in the background."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from testbed import features
+from testbed.cli import daemon, handlers
+from testbed.cli.options import add_lab, add_lab_settings, lab_settings
+from testbed.errors import EXIT_OK, UsageError
+from testbed.naming import check_lab_name
+
+
+def add_parser(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        "up", description="Start a lab and leave it running; `testbed down` ends it."
+    )
+    parser.add_argument(
+        "topology", nargs="?", default="three_nodes", help="a name or a .py file (three_nodes)"
+    )
+    parser.add_argument(
+        "-f", "--filename", action="append", default=[], help="apply these manifests (- is stdin)"
+    )
+    add_lab(parser)
+    add_lab_settings(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the lab; progress line by line, then how to use it."""
+    features.require_root()
+    name = check_lab_name(args.lab)
+    if name in daemon.running_labs():
+        raise UsageError(f"lab {name!r} is running already; end it with: testbed down --lab {name}")
+    settings = {**lab_settings(args), "api": True}
+    manifests = handlers.read_manifests(args.filename)
+    begin = time.perf_counter()
+
+    def build(tell: daemon.Tell) -> daemon.Running:
+        from testbed.cluster import Cluster
+
+        cluster = Cluster(args.topology, name=name, tell=tell, **settings)
+        try:
+            if manifests:
+                for line in cluster.apply(manifests):
+                    tell(line)
+        except BaseException:
+            cluster.close()
+            raise
+        return cluster
+
+    for line in daemon.start_in_background(name, build, handlers.HANDLERS):
+        print(f" ✓ {line}", flush=True)
+    took = time.perf_counter() - begin
+    lab = "" if name == "lab" else f" --lab {name}"
+    print(f"Lab {name!r} runs ({took:.2f} s). Try: testbed probe{lab} client node/w1:30007")
+    sys.stdout.flush()
+    return EXIT_OK

@@ -1,0 +1,321 @@
+"""The composition root: a topology, a control plane and a data plane as one context manager.
+
+with Cluster("three_nodes") as lab:
+    lab.apply(Path("app.yaml"))
+    path = lab.probe("client", "172.18.0.11:30007")
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path as FilePath
+from types import TracebackType
+from typing import Any, TypeVar
+
+from testbed.api.documents import Document, load_documents, load_file
+from testbed.api.objects import Node, Pod, Service
+from testbed.emu.load import load_topology
+from testbed.emu.net import Net
+from testbed.errors import CheckFailedError, UsageError
+from testbed.fabric.namespace import Namespace
+from testbed.flow import Path
+from testbed.lab.core import LabCore
+from testbed.lab.loop import LoopThread
+from testbed.lab.options import LabOptions
+from testbed.lab.places import key_of, origin_of, target_of, world_of
+from testbed.naming import check_lab_name
+from testbed.probe.exchange import Outcome, Request, exchange
+from testbed.probe.observe import Observation, Observer
+from testbed.runtime.sandboxes import namespace_name
+
+T = TypeVar("T")
+#: The tables that kube-proxy works in, of either mode.
+KUBE_PROXY_TABLES = ("filter", "nat", "mangle", "kube-proxy")
+
+#: What can be applied: YAML text, a file, or objects.
+Manifest = str | FilePath | Document | Iterable[Document]
+
+
+class Cluster:
+    """A lab: `topology` is a name of topologies/, a file, or a Topo; `options` are LabOptions.
+
+    Every method may be called from any thread; a change returns when the lab has come to rest.
+    Raises UsageError for a bad name or topology, CannotRunError where namespaces can't be made.
+    """
+
+    def __init__(
+        self,
+        topology: Any = "three_nodes",
+        *,
+        name: str | None = None,
+        tell: Callable[[str], None] = lambda line: None,
+        **options: Any,
+    ) -> None:
+        self.name = name or f"lab-{os.getpid()}"
+        self.options = LabOptions(**options)
+        self._thread: LoopThread | None = None
+        named = isinstance(topology, str | FilePath)
+        topo = load_topology(topology) if named else topology
+        self.topology = topo.spec()
+        self.net = Net(topo, lab=check_lab_name(self.name))
+        self.fabric = self.net.fabric
+        try:
+            tell(f"{len(self.topology.machines)} namespaces: topology {self.topology.name}")
+            self._thread = LoopThread(self.name)
+            loop = self._thread.loop
+            self.core: LabCore = self._thread.call(
+                lambda: LabCore(self.fabric, self.topology, self.options, loop)
+            )
+            self._thread.wait(self.core.start(tell))
+            self._observer = Observer((), meaning=self._meaning)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the lab; nothing of it remains. May be called again."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            if hasattr(self, "core"):
+                thread.wait(self.core.close())
+            thread.close()
+        self.net.stop()
+
+    @property
+    def kubeconfig(self) -> FilePath:
+        """The kubeconfig of a lab with `api=True`; raises UsageError without."""
+        if self.core.api is None:
+            raise UsageError(f"lab {self.name!r} has no API server: give it api=True")
+        return self.core.api.kubeconfig
+
+    # changing
+
+    def apply(self, *manifests: Manifest) -> list[str]:
+        """Apply manifests and wait until the lab has come to rest; one line per object.
+
+        Raises UsageError for what can't be read, StatusError for what is refused.
+        """
+        documents = [d for manifest in manifests for d in documents_of(manifest)]
+        return self._change(lambda: self.core.apply(documents))
+
+    def delete(self, *manifests: Manifest) -> list[str]:
+        """Delete what the manifests name, and wait likewise."""
+        documents = [d for manifest in manifests for d in documents_of(manifest)]
+        return self._change(lambda: self.core.delete(documents))
+
+    def scale(self, workload: str, replicas: int) -> None:
+        """Scale `deployment/NAME` (or replicaset, statefulset) in namespace default."""
+        self._change(lambda: self.core.scale(workload, replicas))
+
+    def patch(
+        self, resource: str, name: str, patch: Document, *, subresource: str = ""
+    ) -> Document:
+        """Merge-patch object `name` (or `namespace/name`) of a resource such as `services`."""
+        key = key_of(name)
+        return self._change(lambda: self.core.patch(resource, key, patch, subresource))
+
+    def stop_node(self, name: str) -> None:
+        """A node fails: its links go down and its kubelet falls silent. Its Pods run on, unseen."""
+        self._change(lambda: self.core.stop_node(name))
+
+    def start_node(self, name: str) -> None:
+        """A stopped node comes back."""
+        self._change(lambda: self.core.start_node(name))
+
+    def set_proxy(self, mode: str, node: str | None = None) -> None:
+        """Change the proxy mode of one node, or of all; the other mode's rules are removed."""
+        nodes = self.node_names() if node is None else [node]
+
+        def change() -> None:
+            for each in nodes:
+                self.core.set_proxy(each, mode)
+
+        self._change(change)
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass on the lab's clock, and come to rest."""
+        self._change(lambda: self.core.clock.advance(seconds))
+
+    def settle(self) -> None:
+        """Wait until nothing is left to do."""
+        self._running.wait(self.core.settle())
+
+    def _change(self, work: Callable[[], T]) -> T:
+        try:
+            return self._running.call(work)
+        finally:
+            self.settle()
+
+    @property
+    def _running(self) -> LoopThread:
+        if self._thread is None:
+            raise UsageError(f"lab {self.name!r} has ended")
+        return self._thread
+
+    # reading
+
+    def get(self, resource: str, name: str) -> Document:
+        """The object `name` (or `namespace/name`) of a resource such as `services`."""
+        key = key_of(name)
+        return self._running.call(lambda: self.core.find(resource, key))
+
+    def service(self, name: str) -> Service:
+        """Service `name` (or `namespace/name`)."""
+        return Service.from_document(self.get("services", name))
+
+    def pods(self, prefix: str = "") -> list[Pod]:
+        """The Pods of namespace default: all, or `prefix` and those it begins with a dash."""
+        found = self._running.call(lambda: self.core.pods("default"))
+        return [p for p in found if not prefix or _belongs(p.key.name, prefix)]
+
+    def all_pods(self) -> list[Pod]:
+        """The Pods of every namespace, in order of namespace and name."""
+        return self._running.call(self.core.pods)
+
+    def nodes(self) -> list[Node]:
+        """The Nodes, in order of their names."""
+        return self._running.call(self.core.nodes)
+
+    def node_names(self) -> list[str]:
+        """The Nodes' names, in order."""
+        return [node.name for node in self.nodes()]
+
+    def node_addresses(self, name: str) -> list[str]:
+        """A node's own addresses, the primary one first."""
+        for node in self.nodes():
+            if node.name == name:
+                return [address for kind, address in node.addresses if kind == "InternalIP"]
+        raise UsageError(f"no node {name!r}; known are {', '.join(self.node_names())}")
+
+    def node_of(self, namespace: str) -> str:
+        """The node that a namespace (a Pod's `default.web-0`, or a node's own) is on, or ""."""
+        for pod in self._running.call(self.core.pods):
+            if namespace_name((pod.key.namespace, pod.key.name)) == namespace:
+                return pod.node_name
+        return namespace if namespace in self.node_names() else ""
+
+    def services(self) -> list[Service]:
+        """Every Service, in order of namespace and name."""
+        return self._running.call(self.core.services)
+
+    # packets
+
+    def _meaning(self, table: str, chain: str, text: str) -> str:
+        return self.core.proxies.meaning(chain, text) if table in KUBE_PROXY_TABLES else ""
+
+    def probe(
+        self,
+        source: str,
+        target: str,
+        *,
+        port: str = "",
+        protocol: str = "tcp",
+        family: str = "",
+        **request: Any,
+    ) -> Path:
+        """Send one real exchange from `source` to `target` and follow it through every namespace.
+
+        `source` is `client`, `pod/NAME`, `node/NAME` …; `target` an address with a port,
+        `svc/NAME`, `pod/NAME:PORT` …; `request` are fields of probe.exchange.Request (`http_path`,
+        `source_port`, `timeout` …). Raises UsageError for words that mean nothing here.
+        """
+        return self.observe(
+            source, target, port=port, protocol=protocol, family=family, **request
+        ).path
+
+    def observe(
+        self,
+        source: str,
+        target: str,
+        *,
+        port: str = "",
+        protocol: str = "tcp",
+        family: str = "",
+        **request: Any,
+    ) -> Observation:
+        """As `probe`, with the frames and trace events that the path was made from."""
+        origin, asked = self._request(source, target, port, protocol, family, request)
+        self._observer.namespaces = self.fabric.namespaces()
+        return self._observer.follow(origin, asked)
+
+    def _request(
+        self,
+        source: str,
+        target: str,
+        port: str,
+        protocol: str,
+        family: str,
+        more: dict[str, Any],
+    ) -> tuple[Namespace, Request]:
+        """The namespace that sends, and the request; `more` are further fields of Request."""
+        world = self._running.call(lambda: world_of(self.core))
+        origin = origin_of(self.core, source, world)
+        outside = origin.name not in self.node_names() and self.node_of(origin.name) == ""
+        found = target_of(
+            world, target, port=port, protocol=protocol, outside=outside, family=family
+        )
+        return origin, Request(found.address, found.port, found.protocol.lower(), **more)
+
+    def exchange(
+        self,
+        source: str,
+        target: str,
+        *,
+        port: str = "",
+        protocol: str = "tcp",
+        family: str = "",
+        **request: Any,
+    ) -> Outcome:
+        """One real exchange as `probe` makes it, unwatched: quick, for traffic and for counting."""
+        origin, asked = self._request(source, target, port, protocol, family, request)
+        return exchange(origin, asked)
+
+    def send(self, source: str, packets: Any, wait: float = 0.3) -> Path:
+        """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
+        world = self._running.call(lambda: world_of(self.core))
+        origin = origin_of(self.core, source, world)
+        self._observer.namespaces = self.fabric.namespaces()
+        return self._observer.follow_packets(origin, packets, wait).path
+
+    def probe_until(
+        self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any
+    ) -> Path:
+        """Probe until `wanted` holds of the path: every connection picks its backend anew.
+
+        Raises CheckFailedError where it never does.
+        """
+        path = self.probe(source, target, **more)
+        for _ in range(tries - 1):
+            if wanted(path):
+                return path
+            path = self.probe(source, target, **more)
+        if wanted(path):
+            return path
+        raise CheckFailedError(f"{tries} probes from {source} to {target}: none was as wanted")
+
+
+def documents_of(manifest: Manifest) -> list[Document]:
+    """The objects of a manifest: YAML text, the path of a file, a document, or several."""
+    if isinstance(manifest, FilePath):
+        return load_file(manifest)
+    if isinstance(manifest, str):
+        if "\n" not in manifest and manifest.endswith((".yaml", ".yml", ".json")):
+            return load_file(manifest)
+        return load_documents(manifest, "manifest")
+    return [manifest] if isinstance(manifest, dict) else list(manifest)
+
+
+def _belongs(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(f"{prefix}-")

@@ -1,0 +1,99 @@
+"""How controllers write: new objects are admitted like a user's, changes go straight to the store.
+
+A controller changes only what it has read and computed, so defaults and validation would find
+nothing; a new Pod or slice, though, must get the same defaults as one that a user makes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.resources import ResourceType, by_name
+from testbed.clock import Clock
+from testbed.control.envelope import DeleteOptions, WriteOptions
+from testbed.control.registry import Registry
+from testbed.control.store import NotFoundError, Store
+
+_COMPONENT = "testbed"
+
+
+class RegistryClient:
+    """The ClusterApi of a running lab (see control.controllers.base)."""
+
+    def __init__(self, registry: Registry, clock: Clock) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._options = WriteOptions(manager="kube-controller-manager")
+
+    @property
+    def store(self) -> Store:
+        return self._registry.store
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    def create(self, resource: str, document: Document) -> Document:
+        outcome = self._registry.create(
+            _type(resource), document, namespace=namespace_of(document), options=self._options
+        )
+        return outcome.document
+
+    def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
+        return self.store.update(resource, document, status=status)
+
+    def delete(self, resource: str, namespace: str, name: str, *, grace: int | None = None) -> None:
+        if self.store.find(resource, namespace, name) is None:
+            raise NotFoundError(resource, namespace, name)
+        self._registry.delete(_type(resource), namespace, name, DeleteOptions(grace=grace))
+
+    def bind(self, pod: Document, node: str) -> Document:
+        bound = copy.deepcopy(pod)
+        bound["spec"]["nodeName"] = node
+        return self.store.update("pods", bound)
+
+    def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
+        """Record an Event; one that repeats is counted, as the client library's recorder does."""
+        meta = involved["metadata"]
+        namespace = meta.get("namespace") or "default"
+        # One name per (object, reason, message) makes repeats find each other.
+        text = f"{involved.get('kind')}/{meta.get('uid')}/{kind}/{reason}/{message}"
+        name = f"{meta['name']}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        now = self.store.timestamp()
+        old = self.store.find("events", namespace, name)
+        if old is not None:
+            again = copy.deepcopy(old)
+            again["count"] += 1
+            again["lastTimestamp"] = now
+            self.store.update("events", again)
+            return
+        reference = {
+            "apiVersion": involved.get("apiVersion"),
+            "kind": involved.get("kind"),
+            "name": name_of(involved),
+            "namespace": meta.get("namespace"),
+            "uid": meta.get("uid"),
+            "resourceVersion": meta.get("resourceVersion"),
+        }
+        document: Document = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": namespace},
+            "involvedObject": {k: v for k, v in reference.items() if v},
+            "type": kind,
+            "reason": reason,
+            "message": message,
+            "source": {"component": _COMPONENT},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        self.store.create("events", document)
+
+
+def _type(resource: str) -> ResourceType:
+    found = by_name(resource)
+    assert found is not None, f"no resource {resource}"
+    return found

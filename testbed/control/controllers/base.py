@@ -1,0 +1,233 @@
+"""What a controller is, and the manager that runs all of them until nothing is left to do.
+
+A controller looks at the whole desired state of one key and brings the world to it
+(level-triggered); it learns from store events only which keys to look at again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.clock import Clock, Timer
+from testbed.control.store import ConflictError, Event, NotFoundError, Store
+
+log = logging.getLogger(__name__)
+
+#: (namespace, name) of the object that a controller brings to its desired state.
+Key: TypeAlias = tuple[str, str]
+
+#: More passes than any converging set of controllers needs; past it something feeds itself.
+PASS_LIMIT = 10_000
+
+
+class RetryError(Exception):
+    """The key can't be brought to its state yet: look again `after` seconds on the lab's clock."""
+
+    def __init__(self, after: float, reason: str) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class ClusterApi(Protocol):
+    """What a controller may do to the cluster.
+
+    Reads go to `store`; writes are admitted like a user's.
+
+    Writes raise testbed.api.status.StatusError, and the store's NotFoundError and ConflictError.
+    """
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    def create(self, resource: str, document: Document) -> Document: ...
+
+    def update(self, resource: str, document: Document, *, status: bool = False) -> Document: ...
+
+    def delete(
+        self, resource: str, namespace: str, name: str, *, grace: int | None = None
+    ) -> None: ...
+
+    def bind(self, pod: Document, node: str) -> Document:
+        """Put an unscheduled Pod on a node (the binding subresource)."""
+
+    def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
+        """Record an Event about `involved`; `kind` is Normal or Warning."""
+
+
+class Controller:
+    """Base of the controllers. `resources` are those whose events concern it."""
+
+    resources: tuple[str, ...] = ()
+
+    def __init__(self, api: ClusterApi) -> None:
+        self.api = api
+        self.store = api.store
+
+    def keys_for(self, event: Event) -> Iterable[Key]:
+        """The keys to look at again after `event`; by default the object's own."""
+        return ((namespace_of(event.object), name_of(event.object)),)
+
+    def reconcile(self, key: Key) -> None:
+        """Bring the world of `key` to its desired state; may raise RetryError."""
+        raise AssertionError(f"{type(self).__name__} reconciles nothing")
+
+    def reconcile_all(self, keys: Sequence[Key]) -> dict[Key, RetryError]:
+        """Reconcile many keys; returns those to look at again.
+
+        Overridden where a batch is cheaper than its parts.
+        """
+        again: dict[Key, RetryError] = {}
+        for key in keys:
+            try:
+                self.reconcile(key)
+            except RetryError as retry:
+                again[key] = retry
+            except (ConflictError, NotFoundError) as error:
+                # Someone else wrote first: the event of that write has queued the key again,
+                # unless the object was of a kind this controller doesn't watch.
+                again[key] = RetryError(0, str(error))
+        return again
+
+
+class Manager:
+    """Runs controllers until none has anything to do.
+
+    `wake` is called when work arrives outside a run (a timer, a client's write), so that an event
+    loop can call `run` again.
+    """
+
+    def __init__(self, store: Store, clock: Clock, wake: Callable[[], None] | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self._wake = wake
+        self._queues: dict[Controller, dict[Key, None]] = {}
+        self._timers: dict[tuple[Controller, Key], Timer] = {}
+        self._running = False
+
+    def add(self, *controllers: Controller) -> None:
+        """Start running `controllers`; existing objects are queued for them."""
+        for controller in controllers:
+            self._queues[controller] = {}
+            for resource in controller.resources:
+                self._store.watch(resource, self._watcher(controller))
+
+    def enqueue(self, controller: Controller, key: Key) -> None:
+        """Look at `key` in the next run."""
+        self._queues[controller][key] = None
+        if self._wake is not None and not self._running:
+            self._wake()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is queued (timers may still be pending)."""
+        return not any(self._queues.values())
+
+    def run(self) -> None:
+        """Run every controller until all queues are empty."""
+        self._running = True
+        try:
+            for _ in range(PASS_LIMIT):
+                if self.idle:
+                    return
+                for controller, queue in self._queues.items():
+                    if queue:
+                        keys = list(queue)
+                        queue.clear()
+                        self._reconcile(controller, keys)
+            busy = [type(c).__name__ for c, queue in self._queues.items() if queue]
+            raise AssertionError(f"controllers don't come to rest: {', '.join(busy)}")
+        finally:
+            self._running = False
+
+    def _reconcile(self, controller: Controller, keys: Sequence[Key]) -> None:
+        for key, retry in controller.reconcile_all(keys).items():
+            if retry.after <= 0:
+                self._queues[controller][key] = None
+                continue
+            log.debug("%s %s: %s", type(controller).__name__, key, retry)
+            self._later(controller, key, retry.after)
+
+    def _later(self, controller: Controller, key: Key, after: float) -> None:
+        if timer := self._timers.pop((controller, key), None):
+            timer.cancel()
+
+        def due() -> None:
+            self._timers.pop((controller, key), None)
+            self.enqueue(controller, key)
+
+        self._timers[controller, key] = self._clock.call_later(after, due)
+
+    def _watcher(self, controller: Controller) -> Callable[[Event], None]:
+        def watcher(event: Event) -> None:
+            for key in controller.keys_for(event):
+                self.enqueue(controller, key)
+
+        return watcher
+
+
+def owner_of(document: Document) -> Document | None:
+    """The controlling owner reference of an object, if it has one."""
+    for reference in document["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            return dict(reference)
+    return None
+
+
+def owner_reference(owner: Document) -> Document:
+    """An owner reference that makes `owner` the controller."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def is_owned_by(document: Document, owner: Document) -> bool:
+    """Whether `owner` controls `document` (by uid: a namesake does not)."""
+    reference = owner_of(document)
+    return reference is not None and reference["uid"] == owner["metadata"]["uid"]
+
+
+def matches(selector: Document | None, labels: dict[str, str] | None) -> bool:
+    """Whether a LabelSelector matches; an empty one matches all, None matches nothing.
+
+    Source: apimachinery LabelSelectorAsSelector.
+    """
+    if selector is None:
+        return False
+    labels = labels or {}
+    for name, value in (selector.get("matchLabels") or {}).items():
+        if labels.get(name) != value:
+            return False
+    return all(_holds(e, labels) for e in selector.get("matchExpressions") or ())
+
+
+def _holds(expression: Document, labels: dict[str, str]) -> bool:
+    name, operator = expression["key"], expression["operator"]
+    values: Sequence[str] = expression.get("values") or ()
+    if operator == "In":
+        return name in labels and labels[name] in values
+    if operator == "NotIn":
+        return name not in labels or labels[name] not in values
+    return (name in labels) is (operator == "Exists")
+
+
+def set_condition(status: Document, wanted: dict[str, Any], now: str) -> None:
+    """Put a condition into `status.conditions`; lastTransitionTime moves only with the status."""
+    conditions = status.setdefault("conditions", [])
+    for index, old in enumerate(conditions):
+        if old["type"] == wanted["type"]:
+            same = old["status"] == wanted["status"]
+            moved = old.get("lastTransitionTime", now) if same else now
+            conditions[index] = {**old, **wanted, "lastTransitionTime": moved}
+            return
+    conditions.append({**wanted, "lastTransitionTime": now})

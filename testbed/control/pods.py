@@ -1,0 +1,71 @@
+"""What controllers ask about Pods and how they make them from a template."""
+
+from __future__ import annotations
+
+import copy
+from datetime import datetime
+from typing import Any
+
+from testbed.api.documents import Document
+from testbed.control.controllers.base import owner_reference
+
+TERMINAL_PHASES = ("Succeeded", "Failed")
+
+
+def from_template(template: Document, owner: Document, *, name: str | None = None) -> Document:
+    """A Pod of `template`, controlled by `owner`; with that name, or one generated from it."""
+    meta = copy.deepcopy(template.get("metadata") or {})
+    pod: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "namespace": owner["metadata"]["namespace"],
+            "labels": meta.get("labels") or {},
+            "ownerReferences": [owner_reference(owner)],
+        },
+        "spec": copy.deepcopy(template["spec"]),
+    }
+    if meta.get("annotations"):
+        pod["metadata"]["annotations"] = meta["annotations"]
+    if name is None:
+        pod["metadata"]["generateName"] = f"{owner['metadata']['name']}-"
+    else:
+        pod["metadata"]["name"] = name
+    return pod
+
+
+def condition(pod: Document, kind: str) -> Document:
+    """The Pod's condition of that type, or an empty document."""
+    for entry in (pod.get("status") or {}).get("conditions") or ():
+        if entry.get("type") == kind:
+            return dict(entry)
+    return {}
+
+
+def is_ready(pod: Document) -> bool:
+    return condition(pod, "Ready").get("status") == "True"
+
+
+def is_terminating(pod: Document) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def is_active(pod: Document) -> bool:
+    """Neither ended nor being deleted. Source: controller_utils IsPodActive."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase not in TERMINAL_PHASES and not is_terminating(pod)
+
+
+def seconds_until_available(pod: Document, min_ready: int, now: float) -> float | None:
+    """0 if the Pod counts as available, the seconds left if it is ready, None if it isn't ready.
+
+    Source: api/v1/pod IsPodAvailable: ready for at least minReadySeconds.
+    """
+    ready = condition(pod, "Ready")
+    if ready.get("status") != "True":
+        return None
+    since = ready.get("lastTransitionTime")
+    if not min_ready or not since:
+        return 0.0
+    age = now - datetime.fromisoformat(since.replace("Z", "+00:00")).timestamp()
+    return max(0.0, min_ready - age)

@@ -1,0 +1,1 @@
+"""The inside of a running lab: its event loop, what it starts with, its proxies and its cloud."""

@@ -1,0 +1,359 @@
+"""A running lab from the inside: everything here belongs to the event loop's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testbed.api.admission import Admission, Settings
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.objects import NamespacedName, Node, Pod, Service
+from testbed.api.resources import ResourceType, by_kind, by_name
+from testbed.clock import LabClock
+from testbed.cloud.balancer import DataPlane
+from testbed.cloud.dataplane import Site
+from testbed.cloud.fake import FakeCloud
+from testbed.control.client import RegistryClient
+from testbed.control.controllers.base import Manager
+from testbed.control.controllers.deployment import DeploymentController
+from testbed.control.controllers.endpointslice import EndpointSliceController
+from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.namespace import NamespaceController
+from testbed.control.controllers.node_lifecycle import NodeLifecycleController
+from testbed.control.controllers.replicaset import ReplicaSetController
+from testbed.control.controllers.scheduler import Scheduler
+from testbed.control.controllers.service_lb import ServiceController
+from testbed.control.kubelet import Kubelet
+from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
+from testbed.control.registry import MERGE_PATCH, Registry
+from testbed.control.store import Store
+from testbed.emu.spec import Machine, TopologySpec
+from testbed.errors import UsageError
+from testbed.fabric.fabric import Fabric
+from testbed.fabric.specs import Plan
+from testbed.lab import bootstrap
+from testbed.lab.options import LabOptions
+from testbed.lab.proxies import NodeProxies
+from testbed.naming import run_directory
+from testbed.proxy.config import KubeProxyConfiguration
+from testbed.proxy.health import NodeHealth
+from testbed.proxy.proxier import Proxier
+from testbed.runtime.images import program_of
+from testbed.runtime.sandboxes import Sandboxes
+
+if TYPE_CHECKING:
+    from testbed.control.apiserver.server import ApiServer
+
+#: Where the API server listens inside the lab, on the router's address in the node network.
+API_PORT = 6443
+
+
+@dataclass(slots=True)
+class ControlPlane:
+    """Store, registry and controllers of one lab."""
+
+    store: Store
+    registry: Registry
+    manager: Manager
+    client: RegistryClient
+    kubelet: Kubelet
+    lifecycle: NodeLifecycleController
+
+
+class LabCore:
+    """Control plane, Pods, proxies and cloud of one lab, on a fabric that stands already.
+
+    `wake` is called when controllers have work outside of `settle` (timers, health checks).
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        topology: TopologySpec,
+        options: LabOptions,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.fabric = fabric
+        self.topology = topology
+        self.options = options
+        self.clock = LabClock(loop)
+        self._loop = loop
+        self._random = random.Random(options.seed)
+        self.network = self._pod_network()
+        logs = run_directory(fabric.lab) / "logs"
+        logs.mkdir(mode=0o700, exist_ok=True)
+        self.sandboxes = Sandboxes(fabric, loop, logs, self._plan_pod, program_of)
+        self.control = self._control_plane()
+        self.proxies = NodeProxies(self.control.store)
+        self.cloud = self._cloud()
+        self.api: ApiServer | None = None
+        self._settling = asyncio.Lock()
+        self._wake_pending = False
+
+    # construction
+
+    def _pod_network(self) -> PodNetwork:
+        options = self.options
+        networks = ClusterNetworks(
+            options.cluster_cidrs, options.service_cidrs, self.topology.networks.nodes
+        )
+        return pod_network(options.pod_network, networks)
+
+    def _control_plane(self) -> ControlPlane:
+        store = Store(self.clock)
+        settings = Settings(service_cidrs=self.options.service_cidrs)
+        admission = Admission(settings, rng=self._random)
+        registry = Registry(store, admission, self.clock, source=self._random)
+        client = RegistryClient(registry, self.clock)
+        manager = Manager(store, self.clock, self._wake)
+        kubelet = Kubelet(client, self.sandboxes)
+        lifecycle = NodeLifecycleController(client, kubelet.silent_for)
+        self.sandboxes.exited = self._program_exited
+        manager.add(
+            DeploymentController(client),
+            ReplicaSetController(client),
+            Scheduler(client),
+            kubelet,
+            EndpointSliceController(client),
+            lifecycle,
+            NamespaceController(client),
+            GarbageCollector(client),
+        )
+        return ControlPlane(store, registry, manager, client, kubelet, lifecycle)
+
+    def _cloud(self) -> FakeCloud | None:
+        balancers = self.topology.with_role("balancer")
+        if not balancers or self.options.cloud == "none":
+            return None
+        site = site_of(self.fabric, self.topology, balancers[0], run_directory(self.fabric.lab))
+        cloud = FakeCloud(
+            site, self.clock, data_plane=DataPlane(self.options.cloud), loop=self._loop
+        )
+        self.control.manager.add(ServiceController(self.control.client, cloud))
+        return cloud
+
+    # running
+
+    async def start(self, tell: Callable[[str], None]) -> None:
+        """Register the nodes, start their proxies, come to rest."""
+        store = self.control.store
+        for document in bootstrap.namespace_documents():
+            store.create("namespaces", document)
+        now = store.timestamp()
+        for index, machine in enumerate(self.topology.nodes, 1):
+            cidrs = bootstrap.pod_cidrs(self.options.cluster_cidrs, index)
+            facts = bootstrap.NodeFacts(machine.name, machine.zone, machine.addresses, cidrs)
+            store.create("nodes", bootstrap.node_document(facts, now))
+        self.fabric.deploy(self.network.node_plan(self.nodes()))
+        await self._start_api()
+        tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
+        for node in self.nodes():
+            self._start_proxy(node)
+        await self.settle()
+        tell(f"proxy: {self.options.proxy}")
+
+    async def _start_api(self) -> None:
+        """Service kubernetes; behind it, where it was asked for, the API server."""
+        address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
+        service = bootstrap.kubernetes_service(str(address))
+        self.control.client.create("services", service)
+        if not self.options.api:
+            return
+        from testbed.control.apiserver.server import ApiServer, loopback_socket
+
+        router = self.topology.with_role("router")[0]
+        inside = self.fabric.namespace(router.name).socket(socket.AF_INET, socket.SOCK_STREAM)
+        inside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        inside.bind((router.address(4), API_PORT))
+        self.api = ApiServer(
+            self.control.registry,
+            run_directory(self.fabric.lab),
+            sockets=[loopback_socket(), inside],
+            name=self.fabric.lab,
+        )
+        await self.api.start()
+        self.control.client.create(
+            "endpointslices", bootstrap.kubernetes_slice(router.address(4), API_PORT)
+        )
+
+    def _start_proxy(self, node: Node) -> None:
+        mode = self.options.proxy_of(node.name)
+        if mode == "none":
+            return
+        config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
+        namespace = self.fabric.namespace(node.name)
+        proxier = Proxier(node.name, namespace, config, self.options.service_cidrs)
+        health = NodeHealth(namespace.socket, self._loop, self.clock)
+        self.proxies.add(node.name, proxier, health)
+
+    async def settle(self) -> None:
+        """Run until nothing is left to do: controllers, rules, health checks of the cloud."""
+        async with self._settling:
+            while True:
+                self.control.manager.run()
+                await self.proxies.sync()
+                if self.cloud is not None:
+                    await self.cloud.settled()
+                if self.control.manager.idle and self.proxies.idle:
+                    return
+
+    def _wake(self) -> None:
+        """Work has come up by itself: settle soon, once."""
+        if not self._wake_pending:
+            self._wake_pending = True
+            self._loop.create_task(self._settle_by_itself())
+
+    async def _settle_by_itself(self) -> None:
+        self._wake_pending = False
+        await self.settle()
+
+    def _program_exited(self, uid: str, container: str, code: int) -> None:
+        key = self.control.kubelet.exited(uid, container, code)
+        if key is not None:
+            self.control.manager.enqueue(self.control.kubelet, key)
+
+    async def close(self) -> None:
+        """End what runs; the fabric's end takes the rest."""
+        if self.api is not None:
+            await self.api.stop()
+        if self.cloud is not None:
+            self.cloud.close()
+        self.proxies.close()
+        self.sandboxes.close()
+
+    # reading
+
+    def nodes(self) -> list[Node]:
+        """The Nodes, in order of their names."""
+        return [Node.from_document(d) for d in self.control.store.list("nodes")]
+
+    def pods(self, namespace: str | None = None) -> list[Pod]:
+        """The Pods, in order of namespace and name."""
+        return [Pod.from_document(d) for d in self.control.store.list("pods", namespace)]
+
+    def services(self, namespace: str | None = None) -> list[Service]:
+        """The Services, in order of namespace and name."""
+        return [Service.from_document(d) for d in self.control.store.list("services", namespace)]
+
+    def _plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
+        document = self.control.store.get("nodes", "", node)
+        return self.network.pod_plan(namespace, Node.from_document(document), addresses)
+
+    # writing
+
+    def apply(self, documents: Iterable[Document]) -> list[str]:
+        """Apply manifests; one line each, in kubectl's words. Raises StatusError at the first
+        that is refused: those before it stay applied."""
+        lines = []
+        for document in documents:
+            word, outcome = self.control.registry.apply(document)
+            lines.append(f"{describe(outcome.document)} {word}")
+        return lines
+
+    def find(self, resource: str, key: NamespacedName) -> Document:
+        """An object by resource name; raises UsageError where it isn't there."""
+        kind = by_name(resource)
+        if kind is None:
+            raise UsageError(f"no resource {resource!r}")
+        return self.control.registry.get(kind, key.namespace if kind.namespaced else "", key.name)
+
+    def scale(self, workload: str, replicas: int) -> None:
+        """Scale `deployment/NAME` and the like; raises UsageError for what can't be scaled."""
+        word, _, name = workload.partition("/")
+        kind = by_name(word if word.endswith("s") else f"{word}s")
+        if kind is None or "scale" not in kind.subresources or not name:
+            raise UsageError(f"{workload!r} can't be scaled: write deployment/NAME")
+        patch = {"spec": {"replicas": replicas}}
+        self.control.registry.patch(kind, "default", name, MERGE_PATCH, patch)
+
+    def patch(
+        self, resource: str, key: NamespacedName, patch: Document, subresource: str = ""
+    ) -> Document:
+        """Merge-patch an object (or its status)."""
+        kind = by_name(resource)
+        if kind is None:
+            raise UsageError(f"no resource {resource!r}")
+        namespace = key.namespace if kind.namespaced else ""
+        outcome = self.control.registry.patch(
+            kind, namespace, key.name, MERGE_PATCH, patch, subresource=subresource
+        )
+        return outcome.document
+
+    # failures
+
+    def stop_node(self, name: str) -> None:
+        """The node's links go down, its kubelet falls silent."""
+        self._set_links(name, up=False)
+        self.control.kubelet.stop_node(name)
+        self.control.manager.enqueue(self.control.lifecycle, ("", name))
+
+    def start_node(self, name: str) -> None:
+        """The node's links come up, its kubelet looks at its Pods again."""
+        self._set_links(name, up=True)
+        for key in self.control.kubelet.start_node(name):
+            self.control.manager.enqueue(self.control.kubelet, key)
+        self.control.manager.enqueue(self.control.lifecycle, ("", name))
+
+    def _set_links(self, name: str, *, up: bool) -> None:
+        """Switch the far ends of the node's cables: its own interfaces keep their routes."""
+        for cable in self.topology.cables:
+            for near, far in ((cable.left, cable.right), (cable.right, cable.left)):
+                if near[0] == name:
+                    self.fabric.set_link(*far, up=up)
+
+    def set_proxy(self, node: str, mode: str) -> None:
+        """Change a node's proxy mode."""
+        self.options = self.options.with_proxy(node, mode)
+        self.proxies.remove(node)
+        if mode != "none":
+            document = self.control.store.get("nodes", "", node)
+            self._start_proxy(Node.from_document(document))
+
+    def delete(self, documents: Iterable[Document]) -> list[str]:
+        """Delete what manifests name; raises StatusError for what isn't there."""
+        lines = []
+        for document in documents:
+            resource = resource_of(document)
+            namespace = (namespace_of(document) or "default") if resource.namespaced else ""
+            self.control.registry.delete(resource, namespace, name_of(document))
+            lines.append(f"{describe(document)} deleted")
+        return lines
+
+
+def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine, directory: Path) -> Site:
+    """Where a balancer of the topology stands: its cable to the router, and the VIPs it serves."""
+    device = balancer.interfaces[0]
+    router = topology.machine(device.peer)
+    other = next(i for i in router.interfaces if i.peer == balancer.name)
+    return Site(
+        balancer=fabric.namespace(balancer.name),
+        balancer_device=device.name,
+        balancer_addresses=balancer.addresses,
+        router=fabric.namespace(router.name),
+        router_device=other.name,
+        ranges=topology.networks.vips,
+        directory=directory,
+    )
+
+
+def resource_of(document: Document) -> ResourceType:
+    """The resource type of a manifest; raises UsageError for a kind that isn't known."""
+    found = by_kind(document["apiVersion"], document["kind"])
+    if found is None:
+        raise UsageError(
+            f'no matches for kind "{document["kind"]}" in version "{document["apiVersion"]}"'
+        )
+    return found
+
+
+def describe(document: Document) -> str:
+    """`deployment.apps/my-app`, as kubectl names objects."""
+    group, _, _ = document["apiVersion"].rpartition("/")
+    kind = document["kind"].lower()
+    return f"{kind}.{group}/{name_of(document)}" if group else f"{kind}/{name_of(document)}"

@@ -1,0 +1,45 @@
+"""What a lab can be told: proxy modes, ranges, Pod network, cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from testbed.errors import UsageError
+
+PROXY_MODES = ("iptables", "nftables", "none")
+CLOUDS = ("nat", "dsr", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class LabOptions:
+    """Settings of one lab; ranges as CIDRs, the primary family first.
+
+    `proxy` is every node's proxy mode, `node_proxies` the exceptions by node name. `pod_network` is
+    a driver of control.podnet. `cloud` is the load balancers' data plane, or none. With `api` the
+    API server listens, for kubectl on the host's loopback and for Pods at Service kubernetes.
+    """
+
+    proxy: str = "iptables"
+    node_proxies: Mapping[str, str] = field(default_factory=dict)
+    cluster_cidrs: tuple[str, ...] = ("10.244.0.0/16", "fd00:10:244::/56")
+    service_cidrs: tuple[str, ...] = ("10.96.0.0/16", "fd00:10:96::/112")
+    pod_network: str = "routes"
+    cloud: str = "nat"
+    api: bool = False
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for mode in (self.proxy, *self.node_proxies.values()):
+            if mode not in PROXY_MODES:
+                raise UsageError(f"proxy mode {mode!r}: one of {', '.join(PROXY_MODES)}")
+        if self.cloud not in CLOUDS:
+            raise UsageError(f"cloud {self.cloud!r}: one of {', '.join(CLOUDS)}")
+
+    def with_proxy(self, node: str, mode: str) -> LabOptions:
+        """These options with another proxy mode for one node; raises UsageError."""
+        return replace(self, node_proxies={**self.node_proxies, node: mode})
+
+    def proxy_of(self, node: str) -> str:
+        """The proxy mode of a node."""
+        return self.node_proxies.get(node, self.proxy)

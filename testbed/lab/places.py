@@ -1,0 +1,83 @@
+"""FROM and TO words of a running lab: which namespace sends, which address is asked."""
+
+from __future__ import annotations
+
+from testbed.api.objects import IPV4, EndpointSlice, NamespacedName
+from testbed.errors import UsageError
+from testbed.fabric.namespace import Namespace
+from testbed.lab.core import LabCore
+from testbed.oracle import targets
+from testbed.oracle.service_targets import Target
+from testbed.oracle.world import Mode, Settings, World
+from testbed.runtime.sandboxes import namespace_name
+
+
+def world_of(core: LabCore) -> World:
+    """What the oracle may know: the lab's objects and settings, never its rules."""
+    options = core.options
+    settings = Settings(
+        mode=Mode(options.proxy),
+        modes={node: Mode(mode) for node, mode in options.node_proxies.items()},
+        cluster_cidrs=options.cluster_cidrs,
+        service_cidrs=options.service_cidrs,
+        pods_masqueraded=True,
+    )
+    slices = core.control.store.list("endpointslices")
+    return World(
+        core.services(),
+        [EndpointSlice.from_document(document) for document in slices],
+        core.nodes(),
+        core.pods(),
+        settings,
+    )
+
+
+def origin_of(core: LabCore, word: str, world: World) -> Namespace:
+    """The namespace that `pod/web-0`, `node/w1`, `client` or a namespace's own name sends from.
+
+    Raises UsageError for an unknown name (with near ones) or a Pod that doesn't run.
+    """
+    names = {namespace.name for namespace in core.fabric.namespaces()}
+    if word in names:
+        return core.fabric.namespace(word)
+    parsed = targets.parse(word)
+    if parsed.kind == "client" and parsed.name in names:
+        return core.fabric.namespace(parsed.name)
+    if parsed.kind == "node":
+        return core.fabric.namespace(targets.find_node(world, parsed).name)
+    if parsed.kind == "address":
+        return _owner_of(core, world, parsed.name)
+    pod = targets.find_pod(world, parsed)
+    name = pod.node_name if pod.host_network else namespace_name((pod.key.namespace, pod.key.name))
+    return core.fabric.namespace(name)
+
+
+def _owner_of(core: LabCore, world: World, address: str) -> Namespace:
+    if pod := world.pod_at.get(address):
+        return core.fabric.namespace(namespace_name((pod.key.namespace, pod.key.name)))
+    if node := world.node_at.get(address):
+        return core.fabric.namespace(node)
+    raise UsageError(f"{address}: neither a Pod nor a node has this address")
+
+
+def target_of(
+    world: World, word: str, *, port: str = "", protocol: str = "", outside: bool, family: str = ""
+) -> Target:
+    """The address, port and protocol that a TO word means; the first where there are several.
+
+    `family` (IPv4 or IPv6) chooses among them. Raises UsageError as resolve_targets does.
+    """
+    found = targets.resolve_targets(
+        world, targets.parse(word), port=port, protocol=protocol, outside=outside
+    )
+    fitting = [each for each in found if family in ("", each.family)]
+    if not fitting:
+        raise UsageError(f"{word} has no {family} address; it has {', '.join(map(str, found))}")
+    fitting.sort(key=lambda each: each.family != IPV4)
+    return fitting[0]
+
+
+def key_of(word: str) -> NamespacedName:
+    """`name` or `namespace/name` as a key."""
+    namespace, _, name = word.rpartition("/")
+    return NamespacedName(namespace or "default", name)

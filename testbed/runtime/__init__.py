@@ -1,0 +1,1 @@
+"""What runs in Pods: the built-in echo application, and programs that a manifest names."""

@@ -1,0 +1,309 @@
+"""The echo application: tells every client which Pod answered and which address it saw.
+
+It runs on sockets opened inside the Pod's network namespace, in the lab's event loop; no process is
+started. A TCP connection or a datagram gets one JSON line; an HTTP request gets the same as a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from testbed.api.objects import family_of
+
+#: Opens a socket of (family, type, protocol) inside the Pod's network namespace.
+SocketOpener: TypeAlias = Callable[[int, int, int], socket.socket]
+#: (protocol, number): TCP, UDP or SCTP.
+Port: TypeAlias = tuple[str, int]
+
+#: A TCP client that says nothing for so long gets its answer all the same (seconds).
+PATIENCE = 0.2
+_HTTP_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
+_REQUEST_LIMIT = 65536
+_IP_PKTINFO = 8
+_IPV6_RECVPKTINFO = 49
+_IPV6_PKTINFO = 50
+_SOCKET_TYPES = {
+    "TCP": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "SCTP": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who answers."""
+
+    pod: str
+    namespace: str
+    node: str
+
+
+def join(address: str, port: int) -> str:
+    """`address:port`, with brackets around an IPv6 address."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class EchoServer:
+    """The echo application of one Pod. `listen` may be called again as ports come and go."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        identity: Identity,
+        opener: SocketOpener,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._loop = loop
+        self._identity = identity
+        self._opener = opener
+        self._log = log
+        self._listeners: dict[Port, list[socket.socket]] = {}
+        self._connections: set[_Connection] = set()
+
+    @property
+    def ports(self) -> frozenset[Port]:
+        """The ports that are listened on."""
+        return frozenset(self._listeners)
+
+    def listen(self, ports: Iterable[Port]) -> list[str]:
+        """Listen on exactly `ports`; returns what couldn't be opened, one line each."""
+        wanted, problems = set(ports), []
+        for port in set(self._listeners) - wanted:
+            self._close_port(port)
+        for port in sorted(wanted - set(self._listeners)):
+            try:
+                self._listeners[port] = self._open(port)
+            except OSError as error:
+                problems.append(f"{port[0]} port {port[1]}: {error.strerror or error}")
+        return problems
+
+    def close(self) -> None:
+        """Stop listening and end every connection."""
+        for port in list(self._listeners):
+            self._close_port(port)
+        for connection in list(self._connections):
+            connection.close()
+
+    def _open(self, port: Port) -> list[socket.socket]:
+        protocol, number = port
+        opened: list[socket.socket] = []
+        try:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                sock = self._opener(family, *_SOCKET_TYPES[protocol])
+                opened.append(sock)
+                self._bind(sock, family, number)
+                if protocol == "UDP":
+                    self._loop.add_reader(sock, self._datagram, sock)
+                else:
+                    sock.listen(1024)
+                    self._loop.add_reader(sock, self._accept, sock, protocol)
+        except OSError:
+            for sock in opened:
+                self._forget(sock)
+            raise
+        return opened
+
+    def _bind(self, sock: socket.socket, family: int, number: int) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if sock.type == socket.SOCK_DGRAM:
+            # The answer must leave from the address that was asked, of the several a node has.
+            if family == socket.AF_INET:
+                sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            else:
+                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+        sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", number))
+
+    def _close_port(self, port: Port) -> None:
+        for sock in self._listeners.pop(port):
+            self._forget(sock)
+
+    def _forget(self, sock: socket.socket) -> None:
+        self._loop.remove_reader(sock)
+        sock.close()
+
+    def answer(self, protocol: str, peer: str, local: str) -> bytes:
+        """The JSON line that a client gets; `peer` and `local` as `address:port`."""
+        line = json.dumps(
+            {
+                "pod": self._identity.pod,
+                "namespace": self._identity.namespace,
+                "node": self._identity.node,
+                "protocol": protocol,
+                "peer": peer,
+                "local": local,
+            }
+        )
+        self._log(f"{protocol} {peer} -> {local}")
+        return line.encode() + b"\n"
+
+    @property
+    def identity(self) -> Identity:
+        return self._identity
+
+    def _accept(self, listener: socket.socket, protocol: str) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock, _ = listener.accept()
+                self._connections.add(_Connection(self, self._loop, sock, protocol))
+
+    def forget_connection(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+
+    def _datagram(self, sock: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                _, ancillary, _, peer = sock.recvmsg(65535, 256)
+                local = _asked_address(ancillary)
+                text = self.answer(
+                    "UDP", join(peer[0], peer[1]), join(local, sock.getsockname()[1])
+                )
+                # A client that is gone makes the kernel report its refusal on this socket.
+                with contextlib.suppress(OSError):
+                    sock.sendmsg([text], _from_address(local), 0, peer)
+
+
+class _Connection:
+    """One TCP (or SCTP) connection: decides by the first bytes whether the client speaks HTTP."""
+
+    def __init__(
+        self,
+        server: EchoServer,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        protocol: str,
+    ) -> None:
+        self._server = server
+        self._loop = loop
+        self._sock = sock
+        sock.setblocking(False)
+        self._buffer = b""
+        peer, local = sock.getpeername(), sock.getsockname()
+        self._peer = join(peer[0], peer[1])
+        self._local = join(local[0], local[1])
+        self._protocol = protocol
+        self._patience = loop.call_later(PATIENCE, self._answer_silent)
+        loop.add_reader(sock, self._readable)
+
+    def close(self) -> None:
+        self._patience.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        self._server.forget_connection(self)
+
+    def _line(self) -> bytes:
+        return self._server.answer(self._protocol, self._peer, self._local)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._sock.send(data)
+        except OSError:
+            self.close()
+
+    def _answer_silent(self) -> None:
+        self._send(self._line())
+        self.close()
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(_REQUEST_LIMIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        silent = self._patience.when() >= self._loop.time() and not self._patience.cancelled()
+        self._patience.cancel()
+        if not data:
+            if silent:
+                self._send(self._line())
+            self.close()
+            return
+        self._buffer += data
+        if self._buffer.startswith(_HTTP_METHODS):
+            self._serve_http()
+        else:
+            self._serve_lines()
+        if len(self._buffer) > _REQUEST_LIMIT:
+            self.close()
+
+    def _serve_lines(self) -> None:
+        """One answer per line; a first piece without an end of line gets one too."""
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for _ in lines or (b"",):
+            self._send(self._line())
+        if not lines:
+            self._buffer = b""
+
+    def _serve_http(self) -> None:
+        while b"\r\n\r\n" in self._buffer and self._sock.fileno() >= 0:
+            head, rest = self._buffer.split(b"\r\n\r\n", 1)
+            length = _content_length(head)
+            if len(rest) < length:
+                return
+            self._buffer = rest[length:]
+            self._respond(head)
+
+    def _respond(self, head: bytes) -> None:
+        request, *headers = head.split(b"\r\n")
+        method, path, version = [*request.split(b" "), b"", b""][:3]
+        keep = version == b"HTTP/1.1" and not any(
+            h.lower().replace(b" ", b"") == b"connection:close" for h in headers
+        )
+        kind, body = self._body(path.split(b"?")[0].decode(errors="replace"))
+        self._send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n"
+            % (kind, len(body), b"keep-alive" if keep else b"close")
+            + (b"" if method == b"HEAD" else body)
+        )
+        if not keep:
+            self.close()
+
+    def _body(self, path: str) -> tuple[bytes, bytes]:
+        """Content type and body; /hostname and /clientip answer as agnhost netexec does."""
+        if path == "/hostname":
+            return b"text/plain", self._server.identity.pod.encode()
+        if path == "/clientip":
+            return b"text/plain", self._peer.encode()
+        return b"application/json", self._line()
+
+
+def _content_length(head: bytes) -> int:
+    for header in head.split(b"\r\n")[1:]:
+        name, _, value = header.partition(b":")
+        if name.strip().lower() == b"content-length" and value.strip().isdigit():
+            return int(value)
+    return 0
+
+
+def _asked_address(ancillary: list[tuple[int, int, bytes]]) -> str:
+    """The address that a datagram was sent to."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            return socket.inet_ntop(socket.AF_INET, data[8:12])
+        if (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
+            return socket.inet_ntop(socket.AF_INET6, data[:16])
+    return "0.0.0.0"
+
+
+def _from_address(local: str) -> list[tuple[int, int, bytes]]:
+    """Ancillary data that makes a datagram leave from `local`."""
+    if family_of(local) == "IPv4":
+        return [
+            (
+                socket.IPPROTO_IP,
+                _IP_PKTINFO,
+                struct.pack("=i4s4s", 0, socket.inet_aton(local), b"\0" * 4),
+            )
+        ]
+    packed = socket.inet_pton(socket.AF_INET6, local)
+    return [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, packed + struct.pack("=i", 0))]

@@ -1,0 +1,96 @@
+"""Runs scenarios, each in a lab of its own, and says how they ended."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from testbed import features
+from testbed.errors import (
+    EXIT_CANNOT_RUN,
+    EXIT_CHECK_FAILED,
+    EXIT_OK,
+    EXIT_USAGE,
+    CheckFailedError,
+    TestbedError,
+)
+from testbed.scenario.spec import Scenario
+from testbed.scenario.steps import Steps
+
+
+class Status(Enum):
+    PASSED = "passed"
+    FAILED = "FAILED"
+    SKIPPED = "skipped"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one scenario ended in one proxy mode. `reason` explains any status but PASSED."""
+
+    scenario: Scenario
+    mode: str
+    status: Status
+    reason: str = ""
+    seconds: float = 0.0
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_values(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return {
+            "name": self.scenario.name,
+            "title": self.scenario.title,
+            "mode": self.mode,
+            "status": self.status.value.lower(),
+            "reason": self.reason,
+            "seconds": round(self.seconds, 3),
+            "steps": self.steps,
+        }
+
+
+def run_scenario(
+    scenario: Scenario, mode: str, tell: Callable[[str], None], **options: Any
+) -> Result:
+    """Run one scenario in a new lab; never raises for what the scenario does."""
+    if lacking := features.missing(scenario.needs):
+        reason = "; ".join(f"needs {f.feature.name}: {f.problem}" for f in lacking)
+        return Result(scenario, mode, Status.SKIPPED, reason)
+    steps = Steps(tell)
+    begin = time.perf_counter()
+    try:
+        _play(scenario, mode, steps, options)
+        status, reason = Status.PASSED, ""
+    except CheckFailedError as error:
+        status, reason = Status.FAILED, str(error)
+    except TestbedError as error:
+        status, reason = Status.ERROR, str(error)
+    except Exception:
+        status, reason = Status.ERROR, traceback.format_exc()
+    took = time.perf_counter() - begin
+    return Result(scenario, mode, status, reason, took, steps.as_values())
+
+
+def _play(scenario: Scenario, mode: str, steps: Steps, options: dict[str, Any]) -> None:
+    from testbed.cluster import Cluster
+
+    settings = {**scenario.options, **options, "proxy": mode}
+    with Cluster(scenario.topology, name=f"run-{os.getpid()}", **settings) as lab:
+        scenario.function(lab, steps)
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """0 if something passed and nothing failed; 1 for a failure; 2 for nothing run; 3 if all of it
+    was skipped."""
+    if not results:
+        return EXIT_USAGE
+    if any(result.status in (Status.FAILED, Status.ERROR) for result in results):
+        return EXIT_CHECK_FAILED
+    if all(result.status is Status.SKIPPED for result in results):
+        return EXIT_CANNOT_RUN
+    return EXIT_OK

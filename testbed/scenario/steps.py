@@ -1,0 +1,84 @@
+"""The step log of a running scenario: what is being done, the path that was seen, what held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from testbed.flow import Path, path_to_json
+from testbed.report.text import render
+
+_current: ContextVar[Steps | None] = ContextVar("steps", default=None)
+
+
+@dataclass(slots=True)
+class Step:
+    """One step: its title, what was shown, and the checks that held."""
+
+    title: str
+    lines: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+
+
+class Steps:
+    """Collects steps and tells them to `tell`, line by line, as they happen."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self.steps: list[Step] = []
+
+    @contextmanager
+    def __call__(self, title: str) -> Iterator[Step]:
+        """`with steps("The client hits the node"): …`."""
+        step = Step(title)
+        self.steps.append(step)
+        self._tell(f"  {len(self.steps)}. {title}")
+        token = _current.set(self)
+        try:
+            yield step
+        finally:
+            _current.reset(token)
+
+    def show(self, path: Path) -> None:
+        """Print a path, and keep it as evidence."""
+        step = self._step()
+        step.paths.append(path)
+        for line in render(path).splitlines():
+            step.lines.append(line)
+            self._tell(f"     {line}" if line else "")
+
+    def note(self, line: str) -> None:
+        """Print a remark below the step."""
+        self._step().lines.append(line)
+        self._tell(f"     {line}")
+
+    def held(self, sentence: str) -> None:
+        """A check held."""
+        self._step().held.append(sentence)
+        self._tell(f"     ✓ {sentence}")
+
+    def _step(self) -> Step:
+        if not self.steps:
+            self.steps.append(Step("Set-up"))
+        return self.steps[-1]
+
+    def as_values(self) -> list[dict[str, Any]]:
+        """The steps as JSON values."""
+        return [
+            {
+                "title": step.title,
+                "lines": step.lines,
+                "held": step.held,
+                "paths": [path_to_json(path) for path in step.paths],
+            }
+            for step in self.steps
+        ]
+
+
+def current_steps() -> Steps | None:
+    """The log of the scenario that is running, if one is."""
+    return _current.get()

@@ -1,0 +1,232 @@
+"""A small cluster without a kernel: a store, a manager and a fake runtime."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from testbed.api.documents import Document
+from testbed.clock import ManualClock
+from testbed.control import names
+from testbed.control.controllers.base import Manager
+from testbed.control.controllers.deployment import DeploymentController
+from testbed.control.controllers.endpointslice import EndpointSliceController
+from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.node_lifecycle import NodeLifecycleController
+from testbed.control.controllers.replicaset import ReplicaSetController
+from testbed.control.controllers.scheduler import Scheduler
+from testbed.control.kubelet import Kubelet, Sandbox
+from testbed.control.store import NotFoundError, Store
+
+
+class PlainApi:
+    """A ClusterApi that admits everything as it is."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.store = Store(clock)
+        self.events: list[tuple[str, str, str]] = []
+        self._random = random.Random(1)
+
+    def create(self, resource: str, document: Document) -> Document:
+        document = copy.deepcopy(document)
+        meta = document["metadata"]
+        if "name" not in meta:
+            meta["name"] = names.generate(meta["generateName"], self._random)
+        return self.store.create(resource, document)
+
+    def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
+        return self.store.update(resource, document, status=status)
+
+    def delete(self, resource: str, namespace: str, name: str, *, grace: int | None = None) -> None:
+        found = self.store.find(resource, namespace, name)
+        if found is None:
+            raise NotFoundError(resource, namespace, name)
+        if resource == "pods" and grace is None:
+            grace = found["spec"].get("terminationGracePeriodSeconds", 30)
+            grace = grace if found["spec"].get("nodeName") else 0
+        self.store.delete(resource, namespace, name, grace=grace)
+
+    def bind(self, pod: Document, node: str) -> Document:
+        bound = copy.deepcopy(pod)
+        bound["spec"]["nodeName"] = node
+        return self.store.update("pods", bound)
+
+    def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
+        self.events.append((kind, reason, message))
+
+
+class FakeRuntime:
+    """Runs nothing, remembers everything."""
+
+    def __init__(self) -> None:
+        self.sandboxes: dict[str, Sandbox] = {}
+        self.ports: dict[str, set[tuple[str, int]]] = {}
+        self.missing_images: set[str] = set()
+
+    def create(self, sandboxes: Sequence[Sandbox]) -> dict[str, str]:
+        self.sandboxes.update({s.uid: s for s in sandboxes})
+        return {}
+
+    def destroy(self, uids: Sequence[str]) -> None:
+        for uid in uids:
+            del self.sandboxes[uid]
+
+    def start(self, uid: str, container: Document) -> str | None:
+        image = container["image"]
+        return f"no image {image}" if image in self.missing_images else None
+
+    def terminate(self, uid: str, container: str) -> bool:
+        return True
+
+    def listen(self, uid: str, ports: Iterable[tuple[str, int]]) -> list[str]:
+        self.ports[uid] = set(ports)
+        return []
+
+
+class World:
+    """Nodes w1 … w3 (zones a, a, b) and every controller; `run` brings it to rest."""
+
+    def __init__(self, nodes: Sequence[tuple[str, str]] = (("w1", "a"), ("w2", "a"), ("w3", "b"))):
+        self.clock = ManualClock(wall=1_800_000_000)
+        self.api = PlainApi(self.clock)
+        self.store = self.api.store
+        self.runtime = FakeRuntime()
+        self.kubelet = Kubelet(self.api, self.runtime)
+        self.lifecycle = NodeLifecycleController(self.api, self.kubelet.silent_for)
+        self.manager = Manager(self.store, self.clock)
+        self.manager.add(
+            DeploymentController(self.api),
+            ReplicaSetController(self.api),
+            Scheduler(self.api),
+            self.kubelet,
+            EndpointSliceController(self.api),
+            self.lifecycle,
+            GarbageCollector(self.api),
+        )
+        for index, (name, zone) in enumerate(nodes, 1):
+            self.store.create("nodes", node(name, zone, index))
+        self.run()
+
+    def run(self) -> None:
+        self.manager.run()
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.run()
+
+    def create(self, resource: str, document: Document) -> Document:
+        made = self.api.create(resource, document)
+        self.run()
+        return made
+
+    def change(self, resource: str, name: str, **spec: Any) -> None:
+        document = copy.deepcopy(self.store.get(resource, "default", name))
+        document["spec"].update(spec)
+        self.store.update(resource, document)
+        self.run()
+
+    def delete(self, resource: str, name: str, grace: int | None = None) -> None:
+        self.api.delete(resource, "default", name, grace=grace)
+        self.run()
+
+    def stop_node(self, name: str) -> None:
+        self.kubelet.stop_node(name)
+        self.manager.enqueue(self.lifecycle, ("", name))
+        self.run()
+
+    def start_node(self, name: str) -> None:
+        for key in self.kubelet.start_node(name):
+            self.manager.enqueue(self.kubelet, key)
+        self.manager.enqueue(self.lifecycle, ("", name))
+        self.run()
+
+    def pods(self) -> list[Document]:
+        return self.store.list("pods", "default")
+
+    def endpoints(self, service: str) -> list[Document]:
+        return [
+            endpoint
+            for slice_ in self.slices(service)
+            for endpoint in slice_.get("endpoints") or ()
+        ]
+
+    def slices(self, service: str) -> list[Document]:
+        return [
+            s
+            for s in self.store.list("endpointslices", "default")
+            if s["metadata"]["labels"]["kubernetes.io/service-name"] == service
+        ]
+
+
+def node(name: str, zone: str, index: int, taints: Sequence[Document] = ()) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": zone},
+        },
+        "spec": {
+            "podCIDRs": [f"10.244.{index}.0/24", f"fd00:10:244:{index}::/64"],
+            "taints": list(taints),
+        },
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": f"172.18.0.{10 + index}"},
+                {"type": "InternalIP", "address": f"fd00:172:18::{10 + index:x}"},
+                {"type": "Hostname", "address": name},
+            ]
+        },
+    }
+
+
+def deployment(name: str = "web", replicas: int = 3, **strategy: Any) -> Document:
+    rolling = {"maxSurge": "25%", "maxUnavailable": "25%", **strategy}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 10,
+            "progressDeadlineSeconds": 600,
+            "selector": {"matchLabels": {"app": name}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [container()]},
+            },
+        },
+    }
+
+
+def container(name: str = "c", image: str = "web", ports: Sequence[Document] = ()) -> Document:
+    return {"name": name, "image": image, "ports": list(ports)}
+
+
+def service(name: str = "web", target: int | str = 8080, **spec: Any) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "selector": {"app": "web"},
+            "ports": [{"port": 80, "protocol": "TCP", "targetPort": target}],
+            "clusterIP": "10.96.0.50",
+            "clusterIPs": ["10.96.0.50"],
+            "ipFamilies": ["IPv4"],
+            **spec,
+        },
+    }
+
+
+def pod(name: str, labels: dict[str, str] | None = None, **spec: Any) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default", "labels": labels or {"app": "web"}},
+        "spec": {"containers": [container()], **spec},
+    }
