@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from testbed.errors import UsageError
 
 PROXY_MODES = ("iptables", "nftables", "none")
-CLOUDS = ("nat", "dsr", "none")
+CLOUDS = ("nat", "nat-masquerade", "dsr", "proxy", "none")
 
 
 @dataclass(frozen=True, slots=True)
