@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
@@ -28,6 +28,9 @@ from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
 from testbed.runtime.sandboxes import namespace_name
+
+if TYPE_CHECKING:
+    from testbed.lab.explain import Explanation
 
 T = TypeVar("T")
 #: The tables that kube-proxy works in, of either mode.
@@ -247,8 +250,29 @@ class Cluster:
     ) -> Observation:
         """As `probe`, with the frames and trace events that the path was made from."""
         origin, asked = self._request(source, target, port, protocol, family, request)
+        return self.observer().follow(origin, asked)
+
+    def explain(self, source: str, target: str, **more: Any) -> Explanation:
+        """Probe, and judge what was seen by what the Service promises; see lab.explain.explain.
+
+        `more` are port, protocol (tcp, udp, sctp, icmp), family, repeat, fields of Request.
+        """
+        from testbed.lab.explain import explain
+
+        return explain(self, source, target, **more)
+
+    def observer(self) -> Observer:
+        """What follows packets in this lab, through all namespaces that there are now."""
         self._observer.namespaces = self.fabric.namespaces()
-        return self._observer.follow(origin, asked)
+        return self._observer
+
+    def in_loop(self, work: Callable[[], T]) -> T:
+        """Have `work` done in the lab's own thread, which `core` belongs to."""
+        return self._running.call(work)
+
+    def meaning_of(self, chain: str) -> str:
+        """What a chain of kube-proxy's stands for; "" if it isn't one."""
+        return self._running.call(lambda: self.core.proxies.meaning(chain, chain))
 
     def _request(
         self,
@@ -286,8 +310,7 @@ class Cluster:
         """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
-        self._observer.namespaces = self.fabric.namespaces()
-        return self._observer.follow_packets(origin, packets, wait).path
+        return self.observer().follow_packets(origin, packets, wait).path
 
     def probe_until(
         self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any
