@@ -23,13 +23,11 @@ from testbed.proxy.kernel import dump
 from testbed.proxy.kernel.applier import NetlinkApplier
 from testbed.proxy.kernel.messages import Message, TableMessages
 from testbed.proxy.kernel.transaction import Namespace, RuleError
-from testbed.proxy.nftables.encode import (
+from testbed.proxy.nftables.encode import encode_hook, encode_rule, rule_userdata
+from testbed.proxy.nftables.encode_set import (
     SET_ANONYMOUS,
     element,
-    encode_hook,
-    encode_rule,
     encode_set,
-    rule_userdata,
     same_set,
     userdata_comment,
 )
@@ -253,7 +251,7 @@ class NftablesApplier(NetlinkApplier[RuleSet]):
         try:
             packed = pack_key(key, self._key_types[name])
             return element(packed, verdict=value.verdict, comment=value.comment)
-        except (Unencodable, KeyError, ValueError, OSError) as error:
+        except (Unencodable, KeyError, ValueError, OverflowError, OSError) as error:
             raise self._error(f"element {key} of {name}", str(error)) from error
 
     def _additions(self, name: str, values: Mapping[str, ElementValue]) -> Iterator[Message]:
