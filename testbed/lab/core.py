@@ -23,6 +23,9 @@ from testbed.control.client import RegistryClient
 from testbed.control.controllers.base import Manager
 from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpointslice import EndpointSliceController
+from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.namespace import NamespaceController
+from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.controllers.service_lb import ServiceController
@@ -60,6 +63,7 @@ class ControlPlane:
     manager: Manager
     client: RegistryClient
     kubelet: Kubelet
+    lifecycle: NodeLifecycleController
 
 
 class LabCore:
@@ -109,6 +113,7 @@ class LabCore:
         client = RegistryClient(registry, self.clock)
         manager = Manager(store, self.clock, self._wake)
         kubelet = Kubelet(client, self.sandboxes)
+        lifecycle = NodeLifecycleController(client, kubelet.silent_for)
         self.sandboxes.exited = self._program_exited
         manager.add(
             DeploymentController(client),
@@ -116,12 +121,16 @@ class LabCore:
             Scheduler(client),
             kubelet,
             EndpointSliceController(client),
+            lifecycle,
+            NamespaceController(client),
+            GarbageCollector(client),
         )
-        return ControlPlane(store, registry, manager, client, kubelet)
+        return ControlPlane(store, registry, manager, client, kubelet, lifecycle)
 
     def _cloud(self) -> FakeCloud | None:
         balancers = self.topology.with_role("balancer")
         if not balancers or self.options.cloud == "none":
+            self.control.manager.add(ServiceController(self.control.client, None))
             return None
         site = site_of(self.fabric, self.topology, balancers[0], run_directory(self.fabric.lab))
         cloud = FakeCloud(
@@ -263,6 +272,49 @@ class LabCore:
             raise UsageError(f"{workload!r} can't be scaled: write deployment/NAME")
         patch = {"spec": {"replicas": replicas}}
         self.control.registry.patch(kind, "default", name, MERGE_PATCH, patch)
+
+    def patch(
+        self, resource: str, key: NamespacedName, patch: Document, subresource: str = ""
+    ) -> Document:
+        """Merge-patch an object (or its status)."""
+        kind = by_name(resource)
+        if kind is None:
+            raise UsageError(f"no resource {resource!r}")
+        namespace = key.namespace if kind.namespaced else ""
+        outcome = self.control.registry.patch(
+            kind, namespace, key.name, MERGE_PATCH, patch, subresource=subresource
+        )
+        return outcome.document
+
+    # failures
+
+    def stop_node(self, name: str) -> None:
+        """The node's links go down, its kubelet falls silent."""
+        self._set_links(name, up=False)
+        self.control.kubelet.stop_node(name)
+        self.control.manager.enqueue(self.control.lifecycle, ("", name))
+
+    def start_node(self, name: str) -> None:
+        """The node's links come up, its kubelet looks at its Pods again."""
+        self._set_links(name, up=True)
+        for key in self.control.kubelet.start_node(name):
+            self.control.manager.enqueue(self.control.kubelet, key)
+        self.control.manager.enqueue(self.control.lifecycle, ("", name))
+
+    def _set_links(self, name: str, *, up: bool) -> None:
+        """Switch the far ends of the node's cables: its own interfaces keep their routes."""
+        for cable in self.topology.cables:
+            for near, far in ((cable.left, cable.right), (cable.right, cable.left)):
+                if near[0] == name:
+                    self.fabric.set_link(*far, up=up)
+
+    def set_proxy(self, node: str, mode: str) -> None:
+        """Change a node's proxy mode."""
+        self.options = self.options.with_proxy(node, mode)
+        self.proxies.remove(node)
+        if mode != "none":
+            document = self.control.store.get("nodes", "", node)
+            self._start_proxy(Node.from_document(document))
 
     def delete(self, documents: Iterable[Document]) -> list[str]:
         """Delete what manifests name; raises StatusError for what isn't there."""

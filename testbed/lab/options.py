@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from testbed.errors import UsageError
 
 PROXY_MODES = ("iptables", "nftables", "none")
-CLOUDS = ("nat", "dsr", "none")
+CLOUDS = ("nat", "nat-masquerade", "dsr", "proxy", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class LabOptions:
                 raise UsageError(f"proxy mode {mode!r}: one of {', '.join(PROXY_MODES)}")
         if self.cloud not in CLOUDS:
             raise UsageError(f"cloud {self.cloud!r}: one of {', '.join(CLOUDS)}")
+
+    def with_proxy(self, node: str, mode: str) -> LabOptions:
+        """These options with another proxy mode for one node; raises UsageError."""
+        return replace(self, node_proxies={**self.node_proxies, node: mode})
 
     def proxy_of(self, node: str) -> str:
         """The proxy mode of a node."""

@@ -55,6 +55,14 @@ class NodeProxies:
             health.set_node(Node.from_document(own))
         self._changed.add(node)
 
+    def remove(self, node: str) -> None:
+        """Take a node's proxy away, with its rules."""
+        proxy = self._proxies.pop(node, None)
+        self._changed.discard(node)
+        self._explainers = []
+        if proxy is not None:
+            proxy.cleanup()
+
     def get(self, node: str) -> Proxier | None:
         """The node's proxy, if it has one."""
         return self._proxies.get(node)
