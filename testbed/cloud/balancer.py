@@ -21,6 +21,8 @@ TAINT_SCALE_DOWN = "ToBeDeletedByClusterAutoscaler"
 ANNOTATION_SOURCE_RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
 #: Chooses a data plane for one Service: nat, nat-masquerade, dsr or proxy.
 ANNOTATION_DATA_PLANE = "cloud.testbed/data-plane"
+#: "none" keeps the proxy data plane from sending the PROXY protocol's header.
+ANNOTATION_PROXY_PROTOCOL = "cloud.testbed/proxy-protocol"
 
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
@@ -75,6 +77,7 @@ class LoadBalancer:
     affinity: bool
     health_port: int
     data_plane: DataPlane
+    proxy_protocol: bool = True
 
     def ranges(self, family: str) -> tuple[str, ...]:
         """The allowed sources of a family, merged; empty means no filter (F-15).
@@ -114,6 +117,7 @@ def load_balancer(
         affinity=service.session_affinity == "ClientIP",
         health_port=service.health_check_node_port if local else PROXY_HEALTH_PORT,
         data_plane=data_plane_of(service, default),
+        proxy_protocol=service.annotations.get(ANNOTATION_PROXY_PROTOCOL) != "none",
     )
 
 
@@ -131,15 +135,28 @@ def is_target(node: Node) -> bool:
 
 
 def data_plane_of(service: Service, default: DataPlane) -> DataPlane:
-    """The data plane that an annotation asks for, or `default`."""
+    """The data plane that an annotation asks for, or `default`.
+
+    Only dsr serves a port without a node port (L-11): unless it is told otherwise, such a Service
+    gets dsr. Raises CloudError for what can't be served.
+    """
     asked = service.annotations.get(ANNOTATION_DATA_PLANE)
-    if asked is None:
-        return default
     try:
-        return DataPlane(asked)
+        chosen = default if asked is None else DataPlane(asked)
     except ValueError:
         known = ", ".join(kind.value for kind in DataPlane)
         raise CloudError(f"{ANNOTATION_DATA_PLANE} {asked!r}: one of {known}") from None
+    if chosen is DataPlane.DSR:
+        return chosen
+    bare = next((p for p in service.ports if not p.node_port), None)
+    if bare is not None:
+        if asked is None:
+            return DataPlane.DSR
+        raise CloudError(f"port {bare.port} has no node port, which {chosen.value} sends to")
+    other = next((p for p in service.ports if p.protocol != "TCP"), None)
+    if other is not None and chosen is DataPlane.PROXY:
+        raise CloudError(f"port {other.port} is {other.protocol}: proxy serves TCP only")
+    return chosen
 
 
 def _source_ranges(service: Service) -> tuple[str, ...]:

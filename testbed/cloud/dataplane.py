@@ -9,12 +9,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from testbed.api.objects import IPV6, NamespacedName, family_of
 from testbed.cloud import rules
 from testbed.cloud.balancer import DataPlane, LoadBalancer, Target
 from testbed.cloud.conntrack import Flow, forget
+from testbed.cloud.haproxy import Haproxy
 from testbed.netlink import NETLINK_NETFILTER, NetlinkSocket
 
 
@@ -42,7 +44,8 @@ class Site:
     """Where the cloud stands: the two namespaces, the link between them, the VIP ranges.
 
     `balancer_device` and `router_device` are the link's two ends; `balancer_addresses` the
-    balancer's own addresses on it (one per family), which the router can reach.
+    balancer's own addresses on it (one per family), which the router can reach. `directory`: the
+    lab's own, for files of the programs that the cloud starts.
     """
 
     balancer: Namespace
@@ -51,6 +54,7 @@ class Site:
     router: Namespace
     router_device: str
     ranges: tuple[str, ...]
+    directory: Path
 
 
 class BalancerPlane:
@@ -66,6 +70,7 @@ class BalancerPlane:
         self._labels: dict[str, int] = {}
         self._routed: dict[int, tuple[str, ...]] = {}
         self._ready = False
+        self._proxy = Haproxy(site.balancer.run, site.directory)
 
     def set(self, balancer: LoadBalancer, healthy: Collection[str]) -> None:
         """Serve `balancer` with those of its targets whose names are in `healthy`."""
@@ -77,6 +82,10 @@ class BalancerPlane:
         if self._desired.pop(key, None) is not None:
             self._sync(key)
 
+    def close(self) -> None:
+        """End the programs it started; rules go with the namespaces."""
+        self._proxy.close()
+
     def _sync(self, key: NamespacedName) -> None:
         try:
             if not self._ready:
@@ -84,6 +93,11 @@ class BalancerPlane:
                 for other in self._desired:
                     self._change(other)
             self._change(key)
+            self._proxy.serve(
+                desired
+                for desired in self._desired.values()
+                if desired[0].data_plane is DataPlane.PROXY
+            )
         except BaseException:
             self._ready = False
             raise

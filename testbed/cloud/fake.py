@@ -104,8 +104,9 @@ class FakeCloud:
         await self.checker.settled()
 
     def close(self) -> None:
-        """End the health checks; rules go with the namespaces."""
+        """End the health checks and programs; rules go with the namespaces."""
         self.checker.close()
+        self.plane.close()
 
     def _put(self, balancer: LoadBalancer) -> None:
         self._balancers[balancer.key] = balancer

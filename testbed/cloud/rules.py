@@ -83,8 +83,6 @@ def service_rules(
         if allowed := balancer.ranges(family):
             rules.append(f"{name} saddr != {{ {', '.join(allowed)} }} drop")
         for listener in balancer.listeners:
-            if not _served(balancer, listener):
-                continue
             listeners.add((address, listener.protocol.lower(), listener.port))
             rules += _listener_rules(balancer, listener, family, healthy, labels)
     return ServiceRules(
@@ -94,15 +92,6 @@ def service_rules(
         listeners=frozenset(listeners),
         nodes=frozenset(a for t in balancer.targets if t.name in healthy for a in t.addresses),
     )
-
-
-def _served(balancer: LoadBalancer, listener: Listener) -> bool:
-    """Whether the data plane can serve the port: all but dsr need a node port to send to (L-11)."""
-    if balancer.data_plane is DataPlane.DSR:
-        return True
-    if balancer.data_plane is DataPlane.PROXY and listener.protocol != "TCP":
-        return False
-    return listener.node_port != 0
 
 
 def _rewrites(balancer: LoadBalancer) -> bool:
@@ -123,10 +112,10 @@ def _listener_rules(
         for t in balancer.targets
         if t.name in healthy and (address := t.address(family)) is not None
     }
-    if balancer.data_plane is DataPlane.PROXY:
-        return [f"{match} accept"]
     if not nodes:
         return [f"{match} drop"]
+    if balancer.data_plane is DataPlane.PROXY:
+        return [f"{match} accept"]
     if balancer.data_plane is DataPlane.DSR:
         chains = [f"goto {node_chain(labels[name])}" for name in nodes]
         spread = _spread(balancer, listener, family, chains)

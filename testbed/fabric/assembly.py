@@ -156,12 +156,8 @@ def _request(spec: Address | Neighbour | Forwarding | Route, here: Place) -> rt.
 
 
 def undoing(spec: Spec, here: Place) -> rt.Request | None:
-    """The request that takes `spec` back; None where that goes with its interface."""
+    """The request that takes `spec` back; None where it goes with a link or a namespace."""
     match spec:
-        case Bridge() | Vxlan():
-            return rt.delete_link(here.index(spec.interface))
-        case Veth():
-            return rt.delete_link(here.index(spec.left.interface))
         case Address():
             return rt.delete_address(here.index(spec.interface), spec.address)
         case Neighbour():
@@ -214,3 +210,12 @@ def watched(plan: Plan) -> dict[str, set[str]]:
             if end.bridge:
                 found[end.namespace] |= {end.interface, end.bridge}
     return found
+
+
+def late_addresses(plan: Plan) -> list[tuple[str, str]]:
+    """(namespace, address) of the IPv6 addresses: a work queue makes each known to the routing."""
+    owners: list[End | Bridge | Vxlan] = [*plan.bridges, *plan.vxlans]
+    owners += [end for veth in plan.veths for end in (veth.left, veth.right)]
+    found = [(owner.namespace, address) for owner in owners for address in owner.addresses]
+    found += [(extra.namespace, extra.address) for extra in plan.addresses]
+    return [(name, address.split("/")[0]) for name, address in found if ":" in address]

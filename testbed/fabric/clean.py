@@ -30,6 +30,8 @@ def known_labs() -> list[str]:
 
 def _clean_one(lab: str, force: bool) -> list[str]:
     gone: list[str] = []
+    if lab not in known_labs():
+        return gone
     if marks.is_alive(lab):
         if not force:
             return []

@@ -17,6 +17,8 @@ from testbed.shell import CommandError, find_program
 
 #: How long the kernel may take to bring links up before that is an error, in seconds.
 SETTLE_LIMIT = 10.0
+#: The interface group that links are put into to be deleted together.
+GOING = 0x676F
 
 
 class Fabric:
@@ -99,10 +101,11 @@ class Fabric:
         self._namespaces |= fresh
         marks.publish(self.lab, fresh)
 
-    def connect(self, here: tuple[str, str], there: tuple[str, str]) -> None:
-        """Remember that (namespace, interface) `here` and `there` are one cable."""
-        self._peers[here] = there
-        self._peers[there] = here
+    def connect_ends(self, veth: Veth) -> None:
+        """Remember the two ends of a cable that was made."""
+        left = (veth.left.namespace, veth.left.interface)
+        right = (veth.right.namespace, veth.right.interface)
+        self._peers |= {left: right, right: left}
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove namespaces with all their links and processes; unknown names are passed over.
@@ -114,30 +117,34 @@ class Fabric:
             return
         marks.end_processes("", {n.inode for n in going}, marks.ourselves())
         leaving = {namespace.name for namespace in going}
-        for here, there in list(self._peers.items()):
-            if here[0] in leaving and there[0] not in leaving:
-                self.unplug(*there)
+        far_ends: dict[str, list[str]] = {}
+        for (near, _), (far, interface) in self._peers.items():
+            if near in leaving and far not in leaving:
+                far_ends.setdefault(far, []).append(interface)
+        for name, interfaces in far_ends.items():
+            self.unplug(name, *interfaces)
         for namespace in going:
             self._drop(namespace)
             marks.withdraw(self.lab, namespace.name)
 
-    def unplug(self, namespace: str, interface: str) -> None:
-        """Remove one interface, with its peer if it is a cable's end; gone already is fine."""
-        here = (namespace, interface)
+    def unplug(self, namespace: str, *interfaces: str) -> None:
+        """Remove interfaces, with their peers if they are cables' ends; gone already is fine."""
         place = self.namespace(namespace)
-        try:
-            place.route.request(*rtnetlink.delete_link(place.index(interface)))
-        except NetlinkError as error:
-            if not is_gone(error):
-                raise TestbedError(
-                    f"removing interface {interface} in {namespace}: {error.strerror}"
-                ) from None
-        there = self._peers.pop(here, None)
-        place.forget_index(interface)
-        if there is not None:
-            self._peers.pop(there, None)
-            if there[0] in self._namespaces:
-                self._namespaces[there[0]].forget_index(there[1])
+        requests = [rtnetlink.set_group(place.index(name), GOING) for name in interfaces]
+        for step in (requests, [rtnetlink.delete_group(GOING)]):
+            try:
+                place.route.batch(step)
+            except NetlinkError as error:
+                if not is_gone(error):
+                    what = f"removing {', '.join(interfaces)} in {namespace}"
+                    raise TestbedError(f"{what}: {error.strerror}") from None
+        for interface in interfaces:
+            place.forget_index(interface)
+            there = self._peers.pop((namespace, interface), None)
+            if there is not None:
+                self._peers.pop(there, None)
+                if there[0] in self._namespaces:
+                    self._namespaces[there[0]].forget_index(there[1])
 
     def _drop(self, namespace: Namespace) -> None:
         del self._namespaces[namespace.name]
@@ -163,12 +170,18 @@ class Fabric:
     def _settle(self, plan: Plan) -> None:
         """Wait until the kernel has finished bringing up what `plan` made."""
         limit = time.monotonic() + SETTLE_LIMIT
+
+        def pause(what: str) -> None:
+            if time.monotonic() > limit:
+                raise TestbedError(f"lab {self.lab}: {what} doesn't come up")
+            time.sleep(0.0005)
+
         for name, interfaces in assembly.watched(plan).items():
-            namespace = self._namespaces[name]
-            while waiting := interfaces & _unsettled(namespace):
-                if time.monotonic() > limit:
-                    raise TestbedError(f"{', '.join(sorted(waiting))} in {name}: no carrier")
-                time.sleep(0.0005)
+            while waiting := interfaces & _unsettled(self._namespaces[name]):
+                pause(f"{', '.join(sorted(waiting))} in {name}")
+        for name, address in assembly.late_addresses(plan):
+            while not _is_own(self._namespaces[name], address):
+                pause(f"address {address} in {name}")
 
 
 class _Deployment:
@@ -199,10 +212,7 @@ class _Deployment:
             for name, batch in batches.items():
                 self._send(self.fabric.namespace(name), batch)
         for veth in plan.veths:
-            left, right = veth.left, veth.right
-            self.fabric.connect(
-                (left.namespace, left.interface), (right.namespace, right.interface)
-            )
+            self.fabric.connect_ends(veth)
         self._set(later)
 
     def _set(self, settings: list[Sysctl]) -> None:
@@ -250,17 +260,22 @@ class _Deployment:
         for setting in reversed(self.settings):
             if setting.namespace not in new:
                 self.fabric.namespace(setting.namespace).sysctl(setting.key, setting.value)
+        links: dict[str, list[str]] = {}
         for name, spec in reversed(self.sent):
-            if name in new and not isinstance(spec, Veth):
-                continue
-            self._take_back(self.fabric.namespace(name), spec)
+            if isinstance(spec, Veth):
+                self.fabric.connect_ends(spec)
+                if {spec.left.namespace, spec.right.namespace}.isdisjoint(new):
+                    links.setdefault(name, []).append(spec.left.interface)
+            elif name not in new:
+                if isinstance(spec, Bridge | Vxlan):
+                    links.setdefault(name, []).append(spec.interface)
+                else:
+                    self._take_back(self.fabric.namespace(name), spec)
+        for name, interfaces in links.items():
+            self.fabric.unplug(name, *dict.fromkeys(interfaces))
         self.fabric.remove(new)
 
     def _take_back(self, namespace: Namespace, spec: assembly.Spec) -> None:
-        if isinstance(spec, Veth | Bridge | Vxlan):
-            end = spec.left if isinstance(spec, Veth) else spec
-            self.fabric.unplug(end.namespace, end.interface)
-            return
         try:
             request = assembly.undoing(spec, namespace)
             if request is not None:
@@ -292,6 +307,15 @@ def _unsettled(namespace: Namespace) -> set[str]:
         if not _ready(values):
             found.add(string(values[rtnetlink.IFLA_IFNAME]))
     return found
+
+
+def _is_own(namespace: Namespace, address: str) -> bool:
+    """Whether packets to `address` are taken in."""
+    try:
+        answer = namespace.route.request(*rtnetlink.get_route(address))
+    except NetlinkError:
+        return False
+    return rtnetlink.is_local_route(answer[0].payload)
 
 
 def _ready(values: dict[int, memoryview]) -> bool:

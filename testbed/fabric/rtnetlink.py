@@ -25,12 +25,12 @@ Request: TypeAlias = tuple[int, int, bytes]
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR = 20, 21
-RTM_NEWROUTE, RTM_DELROUTE = 24, 25
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_QDISC, IFLA_MASTER = 1, 3, 4, 6, 10
-IFLA_PROTINFO, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_NET_NS_FD = 12, 16, 18, 28
+IFLA_PROTINFO, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 12, 16, 18, 27, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER = 1
 IFLA_BR_MCAST_SNOOPING = 23
@@ -46,6 +46,7 @@ RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC = 1, 4, 5, 7
 RTNH_F_ONLINK = 4
 RT_TABLE_MAIN, RTPROT_STATIC = 254, 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
+RTN_LOCAL = 2
 ROUTE_KINDS = {"unicast": 1, "blackhole": 6, "unreachable": 7}
 NDA_DST, NDA_LLADDR = 1, 2
 NUD_PERMANENT, NTF_SELF = 0x80, 0x02
@@ -145,8 +146,13 @@ def set_hairpin(index: int) -> Request:
     return RTM_SETLINK, 0, _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0) + mode
 
 
-def delete_link(index: int) -> Request:
-    return RTM_DELLINK, 0, _LINK.pack(0, 0, index, 0, 0)
+def set_group(index: int, group: int) -> Request:
+    return RTM_NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0) + u32(IFLA_GROUP, group)
+
+
+def delete_group(group: int) -> Request:
+    """Delete all links of `group`: the kernel waits once for all (30 ms), not once for each."""
+    return RTM_DELLINK, 0, _LINK.pack(0, 0, 0, 0, 0) + u32(IFLA_GROUP, group)
 
 
 def get_link(name: str) -> Request:
@@ -210,6 +216,18 @@ def delete_route(
     destination: str, *, via: str = "", index: int = 0, kind: str = "unicast"
 ) -> Request:
     return RTM_DELROUTE, 0, _route_payload(destination, via, index, "", False, kind)
+
+
+def get_route(address: str) -> Request:
+    """Ask which route a packet to `address` would take."""
+    family, packed = pack_address(address)
+    head = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+    return RTM_GETROUTE, 0, head + attribute(RTA_DST, packed)
+
+
+def is_local_route(payload: bytes | memoryview) -> bool:
+    """Whether an answer to `get_route` says that the address is the namespace's own."""
+    return int(_ROUTE.unpack_from(payload)[7]) == RTN_LOCAL
 
 
 def _neighbour_payload(index: int, address: str, mac: str) -> bytes:

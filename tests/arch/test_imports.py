@@ -44,6 +44,7 @@ LAYERS = {
     "testbed.dns.forward": 3,
     "testbed.cloud.conntrack": 3,
     "testbed.cloud.dataplane": 3,
+    "testbed.cloud.haproxy": 3,
     "testbed.cloud.health": 3,
     "testbed.cloud.fake": 3,
     "testbed.ingress.server": 3,

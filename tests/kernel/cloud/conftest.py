@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
+import ipaddress
 import json
-import os
 import socket
-import subprocess
-import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,124 +23,88 @@ from testbed.clock import ManualClock
 from testbed.cloud.balancer import DataPlane
 from testbed.cloud.dataplane import Site
 from testbed.cloud.fake import FakeCloud
-from testbed.netlink import NetlinkSocket
+from testbed.fabric.fabric import Fabric
+from testbed.fabric.specs import Bridge, End, NamespaceSpec, Plan, Route, Veth
 
 CLIENT = {4: "203.0.113.10", 6: "2001:db8:113::10"}
 RANGES = ("198.51.100.0/24", "2001:db8:100::/64")
 BALANCER = ("172.19.0.2", "fd00:172:19::2")
+PROXY_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 NODES = {
     "w1": ("172.18.0.11", "fd00:172:18::11"),
     "w2": ("172.18.0.12", "fd00:172:18::12"),
 }
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Netns:
-    """A named namespace of this test run."""
+def plan() -> Plan:
+    """The world's links, written from the router's side."""
+    cables = {
+        "client": (
+            ("203.0.113.1/24", "2001:db8:113::1/64"),
+            (f"{CLIENT[4]}/24", f"{CLIENT[6]}/64"),
+        ),
+        "balancer": (
+            ("172.19.0.1/24", "fd00:172:19::1/64"),
+            [f"{a}/{n}" for a, n in zip(BALANCER, (24, 64), strict=True)],
+        ),
+    }
+    nodes = Bridge("router", "nodes", addresses=("172.18.0.1/24", "fd00:172:18::1/64"))
+    veths, gateways = [], {}
+    for name, (near, far) in cables.items():
+        gateways[name] = [a.split("/")[0] for a in near]
+        veths.append(
+            Veth(End("router", name, addresses=near), End(name, "eth0", addresses=tuple(far)))
+        )
+    for name, (v4, v6) in NODES.items():
+        gateways[name] = ["172.18.0.1", "fd00:172:18::1"]
+        far = End(name, "eth0", addresses=(f"{v4}/24", f"{v6}/64"))
+        veths.append(Veth(End("router", name, bridge="nodes"), far))
+    forwarding = ("router", "balancer")
+    return Plan(
+        namespaces=tuple(
+            NamespaceSpec(n, forwarding=n in forwarding) for n in ("router", *gateways)
+        ),
+        bridges=(nodes,),
+        veths=tuple(veths),
+        routes=(
+            *(
+                Route(name, "::/0" if ":" in via else "0.0.0.0/0", via=via)
+                for name, listed in gateways.items()
+                for via in listed
+            ),
+            *(Route("router", vips, via=a) for vips, a in zip(RANGES, BALANCER, strict=True)),
+        ),
+    )
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        subprocess.run(["ip", "netns", "add", name], check=True)
-        self.run(["ip", "link", "set", "lo", "up"])
-        # Link-local addresses are usable at once.
-        for name in ("all", "default"):
-            self.sysctl(f"net.ipv6.conf.{name}.accept_dad", "0")
 
-    def run(self, argv: Sequence[str], *, input: str | None = None) -> str:
-        command = ["ip", "netns", "exec", self.name, *argv]
-        done = subprocess.run(command, input=input, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{self.name}: {argv}\n{input}\n{done.stderr}"
-        return done.stdout
-
-    def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        made: list[socket.socket] = []
-
-        def enter() -> None:
-            with open(f"/run/netns/{self.name}") as place:
-                assert _libc.setns(place.fileno(), _CLONE_NEWNET) == 0, os.strerror(
-                    ctypes.get_errno()
-                )
-            made.append(socket.socket(family, kind, protocol))
-
-        thread = threading.Thread(target=enter)
-        thread.start()
-        thread.join()
-        return made[0]
-
-    def netlink(self, protocol: int) -> NetlinkSocket:
-        return NetlinkSocket(self.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol))
-
-    def sysctl(self, key: str, value: str) -> str:
-        return self.run(["sysctl", "-qw", f"{key.replace('/', '.')}={value}"])
-
-    def delete(self) -> None:
-        subprocess.run(["ip", "netns", "del", self.name], check=True)
+async def proxy_header(reader: asyncio.StreamReader) -> str:
+    """The client's address out of a PROXY protocol v2 header, read after its first two bytes."""
+    rest = await reader.readexactly(14)
+    assert rest.startswith(PROXY_SIGNATURE[2:]), rest
+    addresses = await reader.readexactly(int.from_bytes(rest[-2:], "big"))
+    size = {0x11: 4, 0x21: 16}[rest[-3]]
+    return str(ipaddress.ip_address(addresses[:size]))
 
 
 class World:
     """client -- router -- nodes, and router -- balancer; a cloud on the last."""
 
-    def __init__(self) -> None:
-        prefix = f"cloud{uuid.uuid4().hex[:6]}"
-        names = ("client", "router", "balancer", *NODES)
-        self.ns = {name: Netns(f"{prefix}-{name}") for name in names}
+    def __init__(self, directory: Path) -> None:
+        self.fabric = Fabric(f"cloud-{uuid.uuid4().hex[:8]}")
+        self.fabric.deploy(plan())
+        self.ns = {namespace.name: namespace for namespace in self.fabric.namespaces()}
         self.clock = ManualClock()
         self.servers: list[Any] = []
-        self.sockets: dict[tuple[str, int], socket.socket] = {}
         self.status: dict[tuple[str, int], int] = {}
-        router = self.ns["router"]
-        for name in ("router", "balancer"):
-            for key, value in {
-                "net.ipv4.ip_forward": "1",
-                "net.ipv6.conf.all.forwarding": "1",
-                "net.ipv4.conf.all.rp_filter": "0",
-                "net.ipv4.conf.default.rp_filter": "0",
-            }.items():
-                self.ns[name].sysctl(key, value)
-        self._link(
-            "client",
-            "cl",
-            ("203.0.113.1/24", "2001:db8:113::1/64"),
-            ("203.0.113.10/24", "2001:db8:113::10/64"),
+        self.site = Site(
+            balancer=self.ns["balancer"],
+            balancer_device="eth0",
+            balancer_addresses=BALANCER,
+            router=self.ns["router"],
+            router_device="balancer",
+            ranges=RANGES,
+            directory=directory,
         )
-        self._link(
-            "balancer",
-            "lb",
-            ("172.19.0.1/24", "fd00:172:19::1/64"),
-            ("172.19.0.2/24", "fd00:172:19::2/64"),
-        )
-        router.run(["ip", "link", "add", "nodes", "type", "bridge"])
-        self._addresses(router, "nodes", ("172.18.0.1/24", "fd00:172:18::1/64"))
-        for name, (v4, v6) in NODES.items():
-            self._link(name, name, (), (f"{v4}/24", f"{v6}/64"), ("172.18.0.1", "fd00:172:18::1"))
-            router.run(["ip", "link", "set", name, "master", "nodes"])
-        for vips, via in zip(RANGES, BALANCER, strict=True):
-            router.run(["ip", "route", "add", vips, "via", via])
-        self.site = Site(self.ns["balancer"], "eth0", BALANCER, router, "lb", RANGES)
-
-    def _link(
-        self,
-        name: str,
-        device: str,
-        router_addresses: Sequence[str],
-        addresses: Sequence[str],
-        gateways: Sequence[str] = (),
-    ) -> None:
-        router, other = self.ns["router"], self.ns[name]
-        router.run(
-            ["ip", "link", "add", device, "type", "veth", "peer", "eth0", "netns", other.name]
-        )
-        self._addresses(router, device, router_addresses)
-        self._addresses(other, "eth0", addresses)
-        for gateway in gateways or (a.split("/")[0] for a in router_addresses):
-            other.run(["ip", "route", "add", "default", "via", gateway])
-
-    def _addresses(self, ns: Netns, device: str, addresses: Sequence[str]) -> None:
-        for address in addresses:
-            extra = ["nodad"] if ":" in address else []
-            ns.run(["ip", "address", "add", address, "dev", device, *extra])
-        ns.run(["ip", "link", "set", device, "up"])
 
     def cloud(self, data_plane: DataPlane = DataPlane.NAT) -> FakeCloud:
         cloud = FakeCloud(self.site, self.clock, data_plane=data_plane)
@@ -162,15 +124,22 @@ class World:
         asyncio.run(run())
 
     async def serve(self, node: str, port: int, status: int = 200) -> None:
-        """On `port` (TCP, all addresses) `node` answers HTTP with who it is and whom it saw."""
+        """On `port` (TCP, all addresses) `node` answers HTTP with who it is and whom it saw.
+
+        Where the connection begins with a PROXY protocol header, `told` is the client it names.
+        """
         self.status[node, port] = status
 
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            told = ""
             with contextlib.suppress(ConnectionError):
-                while await reader.readline():
+                while line := await reader.readline():
+                    if line == PROXY_SIGNATURE[:2]:
+                        told = await proxy_header(reader)
+                        continue
                     seen = writer.get_extra_info("peername")[0].removeprefix("::ffff:")
                     local = writer.get_extra_info("sockname")[0].removeprefix("::ffff:")
-                    body = json.dumps({"node": node, "peer": seen, "local": local})
+                    body = json.dumps({"node": node, "peer": seen, "local": local, "told": told})
                     code = self.status[node, port]
                     writer.write(f"HTTP/1.1 {code} X\r\n\r\n{body}\n".encode())
                     await writer.drain()
@@ -248,8 +217,7 @@ class World:
             await cloud.settled()
 
     def close(self) -> None:
-        for ns in self.ns.values():
-            ns.delete()
+        self.fabric.close()
 
 
 def node(name: str, **labels: str) -> Node:
@@ -273,8 +241,8 @@ def service(name: str = "web", **spec: Any) -> Service:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    made = World()
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
     try:
         yield made
     finally:

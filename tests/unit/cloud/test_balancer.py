@@ -9,6 +9,7 @@ from testbed.cloud.balancer import (
     ANNOTATION_DATA_PLANE,
     ANNOTATION_SOURCE_RANGES,
     DataPlane,
+    data_plane_of,
     is_target,
     load_balancer,
     targets,
@@ -89,3 +90,32 @@ def test_annotated_source_ranges_count_where_the_spec_has_none() -> None:
     assert load_balancer(both, [], (), DataPlane.NAT).ranges("IPv4") == ("172.16.0.0/12",)
     with pytest.raises(CloudError, match="isn't a CIDR"):
         load_balancer(service({ANNOTATION_SOURCE_RANGES: "x"}), [], (), DataPlane.NAT)
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "given"),
+    [
+        (None, DataPlane.NAT, DataPlane.DSR),
+        (None, DataPlane.PROXY, DataPlane.DSR),
+        ("dsr", DataPlane.NAT, DataPlane.DSR),
+    ],
+)
+def test_port_without_a_node_port_is_served_directly(
+    asked: str | None, default: DataPlane, given: DataPlane
+) -> None:
+    annotations = {ANNOTATION_DATA_PLANE: asked} if asked else {}
+    assert data_plane_of(service(annotations, ports=[{"port": 80}]), default) is given
+
+
+@pytest.mark.parametrize(
+    ("asked", "port", "message"),
+    [
+        ("nat", {"port": 80}, "port 80 has no node port, which nat sends to"),
+        ("proxy", {"port": 53, "nodePort": 30053, "protocol": "UDP"}, "proxy serves TCP only"),
+    ],
+)
+def test_what_a_data_plane_cannot_serve_is_refused(
+    asked: str, port: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CloudError, match=message):
+        data_plane_of(service({ANNOTATION_DATA_PLANE: asked}, ports=[port]), DataPlane.NAT)

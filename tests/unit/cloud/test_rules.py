@@ -54,16 +54,10 @@ def test_node_without_the_familys_address_is_left_out_of_it() -> None:
     assert "meta nfproto ipv6 tcp dport 80 drop" in made
 
 
-def test_port_without_a_node_port_is_served_by_dsr_only() -> None:
-    bare = replace(WEB, listeners=(Listener("TCP", 80, 0),))
-    assert service_rules(bare, {"w1"}, LABELS).elements == frozenset()
-    direct = service_rules(replace(bare, data_plane=DataPlane.DSR), {"w1"}, LABELS)
-    assert ("route-v4", "198.51.100.1 . tcp . 80") in direct.elements
-
-
-def test_proxy_serves_tcp_only() -> None:
-    made = service_rules(replace(WEB, data_plane=DataPlane.PROXY), {"w1"}, LABELS)
-    assert {key.split(" . ")[1] for _, key in made.elements} == {"tcp"}
+def test_dsr_and_proxy_are_looked_up_per_packet() -> None:
+    for kind in (DataPlane.DSR, DataPlane.PROXY):
+        made = service_rules(replace(WEB, data_plane=kind), {"w1"}, LABELS)
+        assert ("route-v4", "198.51.100.1 . tcp . 80") in made.elements
 
 
 def test_chain_names_stay_within_the_limit_and_apart() -> None:

@@ -1,0 +1,350 @@
+"""Writes as the API server admits them: defaults, allocation, validation, in its order.
+
+The order of work is Kubernetes' (catalogue 1.8): decoding, defaults, allocation, preparation,
+validation. A refused write raises StatusError and leaves the allocators as they were. Sources:
+apiserver pkg/registry/generic/registry/store.go, pkg/registry/rest/{create,update}.go.
+"""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from testbed.api import schema, status
+from testbed.api.allocate import AddressPool, PortPool, Transaction, family_name
+from testbed.api.decoding import DecodeError, decode, encode
+from testbed.api.documents import Document
+from testbed.api.resources import ResourceType, by_kind, by_name, by_resource
+from testbed.api.service_strategy import begin_create, begin_update, held_addresses, held_ports
+from testbed.api.strategies import STRATEGIES, Strategy, keep_status
+from testbed.api.validation.addresses import Network, parse_ip
+
+#: ServiceCIDR object that stands for the server's own ranges.
+DEFAULT_CIDR = "kubernetes"
+
+_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_SUFFIX_LENGTH = 5
+_NAME_LIMIT = 63
+#: Set by the store, never by a client.
+_SYSTEM_FIELDS = (
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "selfLink",
+)
+_KEPT_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The server's flags that admission depends on; the first CIDR's family is the default one."""
+
+    service_cidrs: tuple[str, ...] = ("10.96.0.0/16", "fd00:10:96::/112")
+    node_ports: tuple[int, int] = (30000, 32767)
+
+
+def _nothing_to_undo() -> None:
+    """Nothing was allocated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A write that may be stored.
+
+    `undo` gives back what was allocated for it; call it where storing fails after all.
+    """
+
+    document: Document
+    warnings: tuple[str, ...] = ()
+    undo: Callable[[], None] = field(default=_nothing_to_undo, compare=False)
+
+
+class Admission:
+    """Admits writes; holds the allocators of ClusterIPs and node ports."""
+
+    def __init__(
+        self, settings: Settings | None = None, *, rng: random.Random | None = None
+    ) -> None:
+        self.settings = settings or Settings()
+        self._rng = rng or random.Random()
+        self.addresses = AddressPool(self._rng)
+        self.ports = PortPool(*self.settings.node_ports, self._rng)
+        networks = [ipaddress.ip_network(cidr) for cidr in self.settings.service_cidrs]
+        self._families = tuple(dict.fromkeys(family_name(network) for network in networks))
+        self.addresses.set_range(DEFAULT_CIDR, networks)
+
+    def create(
+        self,
+        resource: str,
+        document: Document,
+        *,
+        namespace: str,
+        dry_run: bool = False,
+        field_validation: str = "Warn",
+        duplicates: Iterable[str] = (),
+    ) -> Admitted:
+        """A new object, ready for the store; raises StatusError.
+
+        `namespace` is the request's ("" for a cluster-wide resource). `field_validation` is Warn,
+        Strict or Ignore; `duplicates` are the duplicate fields that parsing found.
+        """
+        kind, strategy = self._find(resource, document)
+        new, warnings = self._decode(kind, document, field_validation, duplicates)
+        self._check_namespace(new, kind, namespace)
+        self._fill_meta(new)
+        strategy.defaults(new)
+        return self._create(kind, strategy, new, warnings, dry_run=dry_run)
+
+    def _create(
+        self,
+        kind: ResourceType,
+        strategy: Strategy,
+        new: Document,
+        warnings: list[str],
+        *,
+        dry_run: bool,
+    ) -> Admitted:
+        transaction = Transaction(self.addresses, self.ports, dry_run)
+        try:
+            if kind.resource == "services":
+                begin_create(new, transaction, self._families)
+            if strategy.update_status is not None:
+                keep_status(new, None)
+            strategy.prepare(new, None)
+            self._refuse(kind, new, strategy.create(new))
+        except BaseException:
+            transaction.rollback()
+            raise
+        transaction.commit()
+        encoded = self._encode(kind, new)
+        undo = self._note(kind, encoded, transaction, dry_run=dry_run)
+        return Admitted(encoded, tuple(warnings + strategy.warnings(new, None)), undo)
+
+    def update(
+        self,
+        resource: str,
+        new: Document,
+        old: Document,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+        field_validation: str = "Warn",
+        duplicates: Iterable[str] = (),
+    ) -> Admitted:
+        """A changed object, ready for the store; `old` is the stored one. Raises StatusError.
+
+        With subresource "status" only status (and metadata) is taken from `new`; otherwise status
+        is the stored object's, where the kind has a status subresource.
+        """
+        kind, strategy = self._find(resource, new)
+        changed, warnings = self._decode(kind, new, field_validation, duplicates)
+        self._check_namespace(changed, kind, old["metadata"].get("namespace", ""))
+        stored = copy.deepcopy(old)
+        strategy.defaults(changed)
+        self._keep_meta(changed, stored)
+        transaction = Transaction(self.addresses, self.ports, dry_run)
+        try:
+            if subresource == "status":
+                self._update_status(kind, strategy, changed, stored)
+            else:
+                self._update_object(kind, strategy, changed, stored, transaction)
+        except BaseException:
+            transaction.rollback()
+            raise
+        transaction.commit()
+        encoded = self._encode(kind, changed)
+        undo = self._note(kind, encoded, transaction, dry_run=dry_run)
+        if subresource != "status":
+            warnings += strategy.warnings(changed, stored)
+        return Admitted(encoded, tuple(warnings), undo)
+
+    def _update_object(
+        self,
+        kind: ResourceType,
+        strategy: Strategy,
+        changed: Document,
+        stored: Document,
+        transaction: Transaction,
+    ) -> None:
+        if kind.resource == "services":
+            begin_update(changed, stored, transaction, self._families)
+        if strategy.update_status is not None:
+            keep_status(changed, stored)
+        strategy.prepare(changed, stored)
+        self._refuse(kind, changed, strategy.update(changed, stored))
+
+    def _update_status(
+        self, kind: ResourceType, strategy: Strategy, changed: Document, stored: Document
+    ) -> None:
+        for member in set(stored) | set(changed):
+            if member in ("apiVersion", "kind", "metadata", "status"):
+                continue
+            if member in stored:
+                changed[member] = copy.deepcopy(stored[member])
+            else:
+                changed.pop(member)
+        check = strategy.update_status or strategy.update
+        self._refuse(kind, changed, check(changed, stored))
+
+    def released(self, resource: str, document: Document) -> None:
+        """An object is finally gone: free what it held."""
+        if resource == "services":
+            for address in held_addresses(document):
+                self.addresses.give_back(address)
+            for port in held_ports(document):
+                self.ports.give_back(port)
+        elif resource == "servicecidrs":
+            self.addresses.drop_range(document["metadata"]["name"])
+        elif resource == "ipaddresses":
+            freed = parse_ip(document["metadata"]["name"])
+            if freed is not None:
+                self.addresses.drop_object(freed)
+
+    def restore(self, documents: Iterable[Document]) -> None:
+        """Take the allocations of stored objects over, after a restart."""
+        for document in documents:
+            kind = by_kind(document.get("apiVersion", ""), document.get("kind", ""))
+            if kind is None:
+                continue
+            if kind.resource == "services":
+                for address in held_addresses(document):
+                    self.addresses.restore(address)
+                for port in held_ports(document):
+                    self.ports.restore(port)
+            else:
+                self._note_object(kind, document)
+
+    # the parts of a write
+
+    def _find(self, resource: str, document: Document) -> tuple[ResourceType, Strategy]:
+        version = str(document.get("apiVersion") or "")
+        group = version.rpartition("/")[0]
+        kind = by_resource(group, resource) or by_name(resource)
+        if kind is None:
+            raise status.not_found(resource, "")
+        if version and version != kind.api_version:
+            raise status.bad_request(
+                f"the API version in the data ({version}) does not match the expected API version "
+                f"({kind.api_version})"
+            )
+        return kind, STRATEGIES[kind.group, kind.resource]
+
+    def _decode(
+        self,
+        kind: ResourceType,
+        document: Document,
+        field_validation: str,
+        duplicates: Iterable[str],
+    ) -> tuple[Document, list[str]]:
+        definition = schema.kind_struct(kind.api_version, kind.kind)
+        assert definition is not None, kind.kind
+        given = document.get("kind") or kind.kind
+        refusal = f'{given} in version "{kind.version}" cannot be handled as a {kind.kind}'
+        if given != kind.kind:
+            raise status.bad_request(f'{refusal}: no kind "{given}" is registered')
+        try:
+            decoded, unknown = decode(document, definition)
+        except DecodeError as error:
+            raise status.bad_request(f"{refusal}: {error}") from None
+        strict = [*duplicates, *unknown]
+        if strict and field_validation == "Strict":
+            errors = ", ".join(strict)
+            raise status.bad_request(f"{refusal}: strict decoding error: {errors}")
+        decoded["apiVersion"], decoded["kind"] = kind.api_version, kind.kind
+        decoded.setdefault("metadata", {})
+        return decoded, strict if field_validation == "Warn" else []
+
+    def _check_namespace(self, document: Document, kind: ResourceType, namespace: str) -> None:
+        meta = document["metadata"]
+        wanted = namespace if kind.namespaced else ""
+        if not meta.get("namespace"):
+            meta.pop("namespace", None)
+            if wanted:
+                meta["namespace"] = wanted
+        elif meta["namespace"] != wanted:
+            raise status.bad_request(
+                "the namespace of the provided object does not match "
+                "the namespace sent on the request"
+            )
+
+    def _fill_meta(self, document: Document) -> None:
+        meta = document["metadata"]
+        if meta.get("resourceVersion"):
+            raise status.plain_failure("resourceVersion should not be set on objects to be created")
+        for name in _SYSTEM_FIELDS:
+            meta.pop(name, None)
+        if meta.get("generateName") and not meta.get("name"):
+            base = meta["generateName"][: _NAME_LIMIT - _SUFFIX_LENGTH]
+            letters = self._rng.choices(_SUFFIX_LETTERS, k=_SUFFIX_LENGTH)
+            meta["name"] = base + "".join(letters)
+
+    def _keep_meta(self, document: Document, old: Document) -> None:
+        """Fields of metadata that an update can't change are the stored object's."""
+        meta, stored = document["metadata"], old["metadata"]
+        given = meta.get("uid")
+        if given and stored.get("uid") and given != stored["uid"]:
+            words = (
+                f"Precondition failed: UID in precondition: {given}, "
+                f"UID in object meta: {stored['uid']}"
+            )
+            kind = by_kind(document["apiVersion"], document["kind"])
+            resource, group = (kind.resource, kind.group) if kind else ("", "")
+            raise status.conflict(resource, stored.get("name", ""), group, words)
+        for name in _KEPT_FIELDS:
+            if name in stored:
+                meta[name] = stored[name]
+            else:
+                meta.pop(name, None)
+        if "generation" in stored:
+            meta["generation"] = stored["generation"]
+        if "generateName" in stored:
+            meta.setdefault("generateName", stored["generateName"])
+
+    def _refuse(
+        self, kind: ResourceType, document: Document, errors: list[status.FieldError]
+    ) -> None:
+        if errors:
+            name = document["metadata"].get("name", "")
+            raise status.invalid(kind.kind, kind.group, name, errors)
+
+    def _encode(self, kind: ResourceType, document: Document) -> Document:
+        definition = schema.kind_struct(kind.api_version, kind.kind)
+        assert definition is not None, kind.kind
+        return encode(document, definition)
+
+    # ServiceCIDR and IPAddress objects are the allocators' state
+
+    def _note(
+        self, kind: ResourceType, document: Document, transaction: Transaction, *, dry_run: bool
+    ) -> Callable[[], None]:
+        if dry_run:
+            return _nothing_to_undo
+        if kind.resource == "services":
+            return transaction.rollback
+        self._note_object(kind, document)
+        return _nothing_to_undo
+
+    def _note_object(self, kind: ResourceType, document: Document) -> None:
+        name = document["metadata"].get("name", "")
+        if kind.resource == "ipaddresses":
+            address = parse_ip(name)
+            if address is not None:
+                self.addresses.add_object(address)
+        elif kind.resource == "servicecidrs":
+            self.addresses.set_range(name, _ready_networks(document))
+
+
+def _ready_networks(service_cidr: Document) -> list[Network]:
+    """The ranges that a ServiceCIDR gives out: none while it is deleted or not ready."""
+    if service_cidr["metadata"].get("deletionTimestamp"):
+        return []
+    for condition in service_cidr.get("status", {}).get("conditions", ()):
+        if condition.get("type") == "Ready" and condition.get("status") == "False":
+            return []
+    return [ipaddress.ip_network(cidr) for cidr in service_cidr.get("spec", {}).get("cidrs", ())]

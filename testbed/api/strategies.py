@@ -1,0 +1,221 @@
+"""What is particular to each kind on a write: defaults, preparation, validation, warnings.
+
+`STRATEGIES` is keyed by (group, resource). The order in which the parts run is `admission`'s.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from testbed.api import warn
+from testbed.api.defaults import plain, pod, service, workloads
+from testbed.api.documents import Document
+from testbed.api.service_strategy import drop_type_dependent
+from testbed.api.status import FieldError
+from testbed.api.validation import endpoints as endpoint_rules
+from testbed.api.validation import networking as networking_rules
+from testbed.api.validation import plain as plain_rules
+from testbed.api.validation import pod as pod_rules
+from testbed.api.validation import service as service_rules
+from testbed.api.validation import workloads as workload_rules
+
+Errors: TypeAlias = list[FieldError]
+
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+NAMESPACE_FINALIZER = "kubernetes"
+
+_NETWORKING = "networking.k8s.io"
+
+
+def _no_preparation(document: Document, old: Document | None) -> None:
+    """Nothing to set before validation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One kind's own behaviour.
+
+    A kind with `update_status` has a status subresource: status isn't written with the object.
+    `prepare` gets the stored object on an update, None on a create.
+    """
+
+    create: Callable[[Document], Errors]
+    update: Callable[[Document, Document], Errors]
+    update_status: Callable[[Document, Document], Errors] | None = None
+    defaults: Callable[[Document], None] = plain.nothing
+    prepare: Callable[[Document, Document | None], None] = _no_preparation
+    warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
+
+
+def keep_status(document: Document, old: Document | None) -> None:
+    """Make status the stored object's, or drop it."""
+    document.pop("status", None)
+    if old is not None and "status" in old:
+        document["status"] = copy.deepcopy(old["status"])
+
+
+def _service(document: Document, old: Document | None) -> None:
+    if old is not None:
+        drop_type_dependent(document, old)
+
+
+def _pod(document: Document, old: Document | None) -> None:
+    if old is None:
+        pod.admit_pod(document)
+        quality = pod.quality_of_service(document["spec"])
+        document["status"] = {"phase": "Pending", "qosClass": quality}
+
+
+def _namespace(document: Document, old: Document | None) -> None:
+    """Finalizers come and go by the finalize subresource; phase with deletion."""
+    if old is None:
+        document["status"] = {"phase": "Active"}
+        finalizers = document.setdefault("spec", {}).setdefault("finalizers", [])
+        if NAMESPACE_FINALIZER not in finalizers:
+            finalizers.append(NAMESPACE_FINALIZER)
+    else:
+        document["spec"] = copy.deepcopy(old.get("spec", {}))
+
+
+def _node(document: Document, old: Document | None) -> None:
+    """podCIDR is the first of podCIDRs."""
+    spec = document.setdefault("spec", {})
+    if spec.get("podCIDRs"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
+    elif spec.get("podCIDR"):
+        spec["podCIDRs"] = [spec["podCIDR"]]
+
+
+def _daemon_set(document: Document, old: Document | None) -> None:
+    """Count template changes in the annotation that stands for the old field."""
+    generation = 1
+    if old is not None:
+        stored = old["metadata"].get("annotations", {}).get(TEMPLATE_GENERATION, "1")
+        same = document["spec"].get("template") == old["spec"].get("template")
+        generation = int(stored) + (0 if same else 1)
+    annotations = document["metadata"].setdefault("annotations", {})
+    annotations[TEMPLATE_GENERATION] = str(generation)
+
+
+def _endpoint_slice(document: Document, old: Document | None) -> None:
+    """`deprecatedTopology` can't be written by v1."""
+    for endpoint in document.get("endpoints") or ():
+        endpoint.pop("deprecatedTopology", None)
+
+
+def _core_strategies() -> dict[tuple[str, str], Strategy]:
+    return {
+        ("", "configmaps"): Strategy(plain_rules.config_map, plain_rules.config_map_update),
+        ("", "endpoints"): Strategy(
+            endpoint_rules.create,
+            endpoint_rules.update,
+            defaults=service.endpoints,
+            warnings=warn.endpoints,
+        ),
+        ("", "events"): Strategy(plain_rules.event, plain_rules.event_update),
+        ("", "namespaces"): Strategy(
+            plain_rules.namespace,
+            plain_rules.namespace_update,
+            plain_rules.namespace_status,
+            plain.namespace,
+            _namespace,
+        ),
+        ("", "nodes"): Strategy(plain_rules.node, plain_rules.node_update, prepare=_node),
+        ("", "pods"): Strategy(
+            pod_rules.create, pod_rules.update, pod_rules.update_status, pod.pod, _pod
+        ),
+        ("", "podtemplates"): Strategy(
+            workload_rules.template_object,
+            workload_rules.template_object_update,
+            defaults=workloads.template_object,
+        ),
+        ("", "secrets"): Strategy(
+            plain_rules.secret, plain_rules.secret_update, defaults=plain.secret
+        ),
+        ("", "serviceaccounts"): Strategy(
+            plain_rules.service_account, plain_rules.service_account_update
+        ),
+        ("", "services"): Strategy(
+            service_rules.create,
+            service_rules.update,
+            service_rules.update_status,
+            service.service,
+            _service,
+            warn.service,
+        ),
+        ("coordination.k8s.io", "leases"): Strategy(plain_rules.lease, plain_rules.lease_update),
+        ("events.k8s.io", "events"): Strategy(plain_rules.new_event, plain_rules.new_event_update),
+    }
+
+
+def _workload_strategies() -> dict[tuple[str, str], Strategy]:
+    return {
+        ("apps", "controllerrevisions"): Strategy(
+            workload_rules.controller_revision, workload_rules.controller_revision_update
+        ),
+        ("apps", "daemonsets"): Strategy(
+            workload_rules.daemon_set,
+            workload_rules.daemon_set_update,
+            workload_rules.daemon_set_status,
+            workloads.daemon_set,
+            _daemon_set,
+        ),
+        ("apps", "deployments"): Strategy(
+            workload_rules.deployment,
+            workload_rules.deployment_update,
+            workload_rules.deployment_status,
+            workloads.deployment,
+        ),
+        ("apps", "replicasets"): Strategy(
+            workload_rules.replica_set,
+            workload_rules.replica_set_update,
+            workload_rules.replica_set_status,
+            workloads.replica_set,
+        ),
+        ("apps", "statefulsets"): Strategy(
+            workload_rules.stateful_set,
+            workload_rules.stateful_set_update,
+            workload_rules.stateful_set_status,
+            workloads.stateful_set,
+        ),
+    }
+
+
+def _network_strategies() -> dict[tuple[str, str], Strategy]:
+    return {
+        ("discovery.k8s.io", "endpointslices"): Strategy(
+            endpoint_rules.slice_create,
+            endpoint_rules.slice_update,
+            defaults=service.endpoint_slice,
+            prepare=_endpoint_slice,
+            warnings=warn.endpoint_slice,
+        ),
+        (_NETWORKING, "ingressclasses"): Strategy(
+            networking_rules.ingress_class,
+            networking_rules.ingress_class_update,
+            defaults=plain.ingress_class,
+        ),
+        (_NETWORKING, "ingresses"): Strategy(
+            networking_rules.ingress,
+            networking_rules.ingress_update,
+            networking_rules.ingress_status,
+        ),
+        (_NETWORKING, "ipaddresses"): Strategy(
+            networking_rules.ip_address, networking_rules.ip_address_update
+        ),
+        (_NETWORKING, "servicecidrs"): Strategy(
+            networking_rules.service_cidr,
+            networking_rules.service_cidr_update,
+            networking_rules.service_cidr_status,
+        ),
+    }
+
+
+STRATEGIES: dict[tuple[str, str], Strategy] = {
+    **_core_strategies(),
+    **_workload_strategies(),
+    **_network_strategies(),
+}

@@ -1,0 +1,215 @@
+"""Validation of what the scheduler reads: affinity, tolerations, taints, spread constraints.
+
+Source: pkg/apis/core/validation/validation.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from testbed.api.documents import Document
+from testbed.api.gojson import GoStruct
+from testbed.api.status import ErrorType, FieldError
+from testbed.api.validation import meta
+from testbed.api.validation.names import dns_label, each, label_key, label_value
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_NOT_POSITIVE = "must be greater than zero"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def tolerations(entries: Sequence[Document], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, entry in enumerate(entries):
+        errors += _toleration(entry, f"{path}[{i}]")
+    return errors
+
+
+def _toleration(entry: Document, where: str) -> list[FieldError]:
+    key, operator = entry.get("key", ""), entry.get("operator", "")
+    value, effect = entry.get("value", ""), entry.get("effect", "")
+    errors: list[FieldError] = []
+    if key:
+        errors += each(f"{where}.key", key, label_key)
+    elif operator != "Exists":
+        words = (
+            "operator must be Exists when `key` is empty, which means "
+            '"match all values and all keys"'
+        )
+        errors.append(FieldError.invalid(f"{where}.operator", operator, words))
+    if "tolerationSeconds" in entry and effect != "NoExecute":
+        words = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+        errors.append(FieldError.invalid(f"{where}.effect", effect, words))
+    if operator in ("", "Equal"):
+        if messages := label_value(value):
+            errors.append(FieldError.invalid(f"{where}.operator", value, ";".join(messages)))
+    elif operator == "Exists":
+        if value:
+            words = "value must be empty when `operator` is 'Exists'"
+            errors.append(FieldError.invalid(f"{where}.operator", value, words))
+    else:
+        supported = ("Equal", "Exists")
+        errors.append(FieldError.not_supported(f"{where}.operator", operator, supported))
+    if effect and effect not in _EFFECTS:
+        errors.append(FieldError.not_supported(f"{where}.effect", effect, _EFFECTS))
+    return errors
+
+
+def taints(entries: Sequence[Document], path: str) -> list[FieldError]:
+    """A node's taints: each (key, effect) once."""
+    errors: list[FieldError] = []
+    seen: set[tuple[str, str]] = set()
+    for i, entry in enumerate(entries):
+        where = f"{path}[{i}]"
+        key, effect = entry.get("key", ""), entry.get("effect", "")
+        errors += each(f"{where}.key", key, label_key)
+        if messages := label_value(entry.get("value", "")):
+            value = entry.get("value", "")
+            errors.append(FieldError.invalid(f"{where}.value", value, ";".join(messages)))
+        if not effect:
+            errors.append(FieldError.required(f"{where}.effect"))
+        elif effect not in _EFFECTS:
+            errors.append(FieldError.not_supported(f"{where}.effect", effect, _EFFECTS))
+        if (key, effect) in seen:
+            shown = GoStruct(
+                Key=key,
+                Value=entry.get("value", ""),
+                Effect=effect,
+                TimeAdded=entry.get("timeAdded"),
+            )
+            words = "taints must be unique by key and effect pair"
+            errors.append(FieldError(where, ErrorType.DUPLICATE, shown, words))
+        seen.add((key, effect))
+    return errors
+
+
+def spread_constraints(entries: Sequence[Document], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, entry in enumerate(entries):
+        errors += _spread_constraint(entry, entries[i + 1 :], f"{path}[{i}]")
+    return errors
+
+
+def _spread_constraint(entry: Document, later: Sequence[Document], where: str) -> list[FieldError]:
+    skew, key = entry.get("maxSkew", 0), entry.get("topologyKey", "")
+    action, domains = entry.get("whenUnsatisfiable", ""), entry.get("minDomains")
+    errors: list[FieldError] = []
+    if skew <= 0:
+        errors.append(FieldError.invalid(f"{where}.maxSkew", skew, _NOT_POSITIVE))
+    if not key:
+        errors.append(FieldError.required(f"{where}.topologyKey", "can not be empty"))
+    actions = ("DoNotSchedule", "ScheduleAnyway")
+    if action not in actions:
+        errors.append(FieldError.not_supported(f"{where}.whenUnsatisfiable", action, actions))
+    pairs = [(other.get("topologyKey", ""), other.get("whenUnsatisfiable", "")) for other in later]
+    if (key, action) in pairs:
+        path = f"{where}.{{topologyKey, whenUnsatisfiable}}"
+        errors.append(FieldError.duplicate(path, f"{{{key}, {action}}}"))
+    if domains is not None and domains <= 0:
+        errors.append(FieldError.invalid(f"{where}.minDomains", domains, _NOT_POSITIVE))
+    if domains is not None and action != "DoNotSchedule":
+        words = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+        errors.append(FieldError.invalid(f"{where}.minDomains", domains, words))
+    for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+        policy = entry.get(name)
+        if policy is not None and policy not in ("Honor", "Ignore"):
+            errors.append(FieldError.not_supported(f"{where}.{name}", policy, ("Honor", "Ignore")))
+    return errors + meta.label_selector(entry.get("labelSelector", {}), f"{where}.labelSelector")
+
+
+def affinity(value: Document, path: str) -> list[FieldError]:
+    """Node affinity, Pod affinity and anti-affinity."""
+    errors: list[FieldError] = []
+    node = value.get("nodeAffinity", {})
+    if _REQUIRED in node:
+        errors += _node_selector(node[_REQUIRED], f"{path}.nodeAffinity.{_REQUIRED}")
+    for i, term in enumerate(node.get(_PREFERRED, ())):
+        where = f"{path}.nodeAffinity.{_PREFERRED}[{i}]"
+        errors += _weight(term, where)
+        errors += _node_term(term.get("preference", {}), f"{where}.preference")
+    for name in ("podAffinity", "podAntiAffinity"):
+        pods = value.get(name, {})
+        for i, term in enumerate(pods.get(_REQUIRED, ())):
+            errors += _pod_term(term, f"{path}.{name}.{_REQUIRED}[{i}]")
+        for i, weighted in enumerate(pods.get(_PREFERRED, ())):
+            where = f"{path}.{name}.{_PREFERRED}[{i}]"
+            errors += _weight(weighted, where)
+            term = weighted.get("podAffinityTerm", {})
+            errors += _pod_term(term, f"{where}.podAffinityTerm")
+    return errors
+
+
+def _weight(term: Document, where: str) -> list[FieldError]:
+    weight = term.get("weight", 0)
+    if 1 <= weight <= 100:
+        return []
+    return [FieldError.invalid(f"{where}.weight", weight, "must be in the range 1-100")]
+
+
+def _node_selector(selector: Document, path: str) -> list[FieldError]:
+    terms = selector.get("nodeSelectorTerms", ())
+    if not terms:
+        words = "must have at least one node selector term"
+        return [FieldError.required(f"{path}.nodeSelectorTerms", words)]
+    errors: list[FieldError] = []
+    for i, term in enumerate(terms):
+        errors += _node_term(term, f"{path}.nodeSelectorTerms[{i}]")
+    return errors
+
+
+def _node_term(term: Document, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, requirement in enumerate(term.get("matchExpressions", ())):
+        where = f"{path}.matchExpressions[{i}]"
+        errors += _node_requirement(requirement, where)
+        errors += each(f"{where}.key", requirement.get("key", ""), label_key)
+        for j, value in enumerate(requirement.get("values", ())):
+            errors += each(f"{where}.values[{j}]", value, label_value)
+    for i, requirement in enumerate(term.get("matchFields", ())):
+        where, key = f"{path}.matchFields[{i}]", requirement.get("key", "")
+        if requirement.get("operator") not in ("In", "NotIn"):
+            words = "not a valid selector operator"
+            value = requirement.get("operator", "")
+            errors.append(FieldError.invalid(f"{where}.operator", value, words))
+        elif len(requirement.get("values", ())) != 1:
+            words = (
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+            )
+            errors.append(FieldError.required(f"{where}.values", words))
+        if key != "metadata.name":
+            words = "not a valid field selector key"
+            errors.append(FieldError.invalid(f"{where}.key", key, words))
+    return errors
+
+
+def _node_requirement(requirement: Document, where: str) -> list[FieldError]:
+    operator, values = requirement.get("operator", ""), requirement.get("values", ())
+    match operator:
+        case "In" | "NotIn":
+            if not values:
+                words = "must be specified when `operator` is 'In' or 'NotIn'"
+                return [FieldError.required(f"{where}.values", words)]
+        case "Exists" | "DoesNotExist":
+            if values:
+                words = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                return [FieldError.forbidden(f"{where}.values", words)]
+        case "Gt" | "Lt":
+            if len(values) != 1:
+                words = "must be specified single value when `operator` is 'Lt' or 'Gt'"
+                return [FieldError.required(f"{where}.values", words)]
+        case _:
+            words = "not a valid selector operator"
+            return [FieldError.invalid(f"{where}.operator", operator, words)]
+    return []
+
+
+def _pod_term(term: Document, path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for name in ("labelSelector", "namespaceSelector"):
+        errors += meta.label_selector(term.get(name, {}), f"{path}.{name}")
+    for namespace in term.get("namespaces", ()):
+        errors += each(f"{path}.namespace", namespace, dns_label)
+    if not term.get("topologyKey"):
+        return [*errors, FieldError.required(f"{path}.topologyKey", "can not be empty")]
+    return errors + each(f"{path}.topologyKey", term["topologyKey"], label_key)

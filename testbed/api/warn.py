@@ -1,0 +1,88 @@
+"""Warnings that go with an accepted write.
+
+Sources: pkg/api/service/warnings.go, pkg/api/pod/warnings.go, the strategies' WarningsOnCreate.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from testbed.api.documents import Document
+from testbed.api.gojson import quote
+from testbed.api.service_fields import cluster_ips, external_name, headless, spec_of
+from testbed.api.validation.addresses import is_mapped, parse_ip
+
+ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+
+_HINTS = "service.kubernetes.io/topology-aware-hints"
+_MODE = "service.kubernetes.io/topology-mode"
+
+
+def nothing(document: Document, old: Document | None) -> list[str]:
+    """A kind without warnings."""
+    return []
+
+
+def service(document: Document, old: Document | None) -> list[str]:
+    spec = spec_of(document)
+    found = []
+    if _HINTS in document["metadata"].get("annotations", {}):
+        found.append(f"annotation {_HINTS} is deprecated, please use {_MODE} instead")
+    if not headless(document):
+        for i, address in enumerate(cluster_ips(document)):
+            found += _address(f"spec.clusterIPs[{i}]", address)
+    external = spec.get("externalIPs", ())
+    if headless(document) and spec.get("type") == "ClusterIP":
+        if spec.get("loadBalancerIP"):
+            found.append("spec.loadBalancerIP is ignored for headless services")
+        if external:
+            found.append("spec.externalIPs is ignored for headless services")
+        if spec.get("sessionAffinity") != "None":
+            found.append("spec.SessionAffinity is ignored for headless services")
+    for i, address in enumerate(external):
+        found += _address(f"spec.externalIPs[{i}]", address)
+    if external and not headless(document) and not external_name(document):
+        words = "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
+        found.append(words)
+    if spec.get("loadBalancerIP"):
+        found += _address("spec.loadBalancerIP", spec["loadBalancerIP"])
+    for i, network in enumerate(spec.get("loadBalancerSourceRanges", ())):
+        found += _network(f"spec.loadBalancerSourceRanges[{i}]", network)
+    if external_name(document) and external:
+        found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
+    if not external_name(document) and spec.get("externalName"):
+        found.append('spec.externalName is ignored when spec.type is not "ExternalName"')
+    if spec.get("trafficDistribution") == "PreferClose":
+        found.append('spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"')
+    return found
+
+
+def _address(path: str, value: str) -> list[str]:
+    address = parse_ip(value)
+    if address is None or is_mapped(address) or str(address) == value:
+        return []
+    if address.version == 4:
+        words = f"{path}: non-standard IP address {quote(value)} will be considered invalid"
+        return [f"{words} in a future Kubernetes release: use {quote(str(address))}"]
+    words = f"{path}: IPv6 address {quote(value)} should be in RFC 5952 canonical format"
+    return [f"{words} ({quote(str(address))})"]
+
+
+def _network(path: str, value: str) -> list[str]:
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError:
+        return []
+    if network.version == 4 or str(network) == value:
+        return []
+    words = f"{path}: IPv6 CIDR value {quote(value)} should be in RFC 5952 canonical format"
+    return [f"{words} ({quote(str(network))})"]
+
+
+def endpoints(document: Document, old: Document | None) -> list[str]:
+    return [ENDPOINTS]
+
+
+def endpoint_slice(document: Document, old: Document | None) -> list[str]:
+    fqdn = document.get("addressType") == "FQDN"
+    return ["spec.addressType: FQDN endpoints are deprecated"] if fqdn else []
