@@ -38,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(lab, indent=2))
         return EXIT_OK
-    rows = [
+    places = [
         (each["name"], each["role"], ", ".join(each["addresses"])) for each in lab["namespaces"]
     ]
-    print(table(("NAMESPACE", "ROLE", "ADDRESSES"), rows))
+    print(table(("NAMESPACE", "ROLE", "ADDRESSES"), places))
     services = [
         (each["name"], each["type"], each["addresses"], each["ports"]) for each in lab["services"]
     ]

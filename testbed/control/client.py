@@ -12,7 +12,8 @@ import hashlib
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.resources import ResourceType, by_name
 from testbed.clock import Clock
-from testbed.control.registry import DeleteOptions, Registry, WriteOptions
+from testbed.control.envelope import DeleteOptions, WriteOptions
+from testbed.control.registry import Registry
 from testbed.control.store import NotFoundError, Store
 
 _COMPONENT = "testbed"

@@ -6,15 +6,14 @@ store holds documents that have already been defaulted, allocated and validated 
 
 from __future__ import annotations
 
-import copy
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TypeAlias
 
-from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.documents import Document, copy_document, name_of, namespace_of
 from testbed.clock import Clock
 
 
@@ -34,6 +33,20 @@ class Event:
     old: Document | None
     version: int
 
+
+#: Resources whose objects count their generations. Source: PrepareForCreate of the strategies.
+GENERATED = frozenset(
+    {
+        "daemonsets",
+        "deployments",
+        "endpointslices",
+        "ingressclasses",
+        "ingresses",
+        "pods",
+        "replicasets",
+        "statefulsets",
+    }
+)
 
 Watcher: TypeAlias = Callable[[Event], None]
 
@@ -95,11 +108,11 @@ class Store:
         objects = self._objects.setdefault(resource, {})
         if key in objects:
             raise AlreadyExistsError(resource, *key)
-        stored = copy.deepcopy(document)
+        stored = copy_document(document)
         meta = stored["metadata"]
         meta["uid"] = str(uuid.uuid4())
         meta["creationTimestamp"] = self.timestamp()
-        if "spec" in stored or "generation" in meta:
+        if resource in GENERATED:
             meta["generation"] = 1
         return self._put(EventType.ADDED, resource, key, stored, None)
 
@@ -115,7 +128,7 @@ class Store:
         sent = document["metadata"].get("resourceVersion")
         if sent and sent != old["metadata"]["resourceVersion"]:
             raise ConflictError(resource, *key)
-        stored = copy.deepcopy(document)
+        stored = copy_document(document)
         meta, old_meta = stored["metadata"], old["metadata"]
         for field in ("uid", "creationTimestamp", "generation", "resourceVersion"):
             if field in old_meta:
@@ -124,25 +137,40 @@ class Store:
             return old
         if not status and "generation" in old_meta and _essence(stored) != _essence(old):
             meta["generation"] = old_meta["generation"] + 1
-        if meta.get("deletionTimestamp") and not meta.get("finalizers"):
+        if meta.get("deletionTimestamp") and not _held(stored):
             return self._remove(resource, key, stored)
         return self._put(EventType.MODIFIED, resource, key, stored, old)
 
     def delete(
-        self, resource: str, namespace: str, name: str, *, grace: int | None = None
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        finalizers: Sequence[str] = (),
     ) -> Document:
         """Delete an object, or mark it (deletionTimestamp) while finalizers or grace hold it.
 
-        Raises NotFoundError. `grace` 0 or None removes an object without finalizers at once.
+        `grace` 0 or None removes an object without finalizers at once; a second delete can shorten
+        the grace, never lengthen it. `finalizers` are added to the object's own. Raises
+        NotFoundError.
         """
         old = self.get(resource, namespace, name)
-        if not grace and not old["metadata"].get("finalizers"):
+        meta = old["metadata"]
+        held = [*(meta.get("finalizers") or ())]
+        held += [f for f in finalizers if f not in held and not meta.get("deletionTimestamp")]
+        if not grace and not held and not _namespace_held(old):
             return self._remove(resource, (namespace, name), old)
-        if old["metadata"].get("deletionTimestamp") and grace is None:
+        if meta.get("deletionTimestamp") and (grace or 0) >= meta["deletionGracePeriodSeconds"]:
             return old
-        stored = copy.deepcopy(old)
+        stored = copy_document(old)
+        if held:
+            stored["metadata"]["finalizers"] = held
         stored["metadata"]["deletionTimestamp"] = self.timestamp(grace or 0)
         stored["metadata"]["deletionGracePeriodSeconds"] = grace or 0
+        if resource == "namespaces":
+            stored["status"] = {**(stored.get("status") or {}), "phase": "Terminating"}
         if "generation" in stored["metadata"]:
             stored["metadata"]["generation"] += 1
         return self._put(EventType.MODIFIED, resource, (namespace, name), stored, old)
@@ -177,7 +205,7 @@ class Store:
     def _remove(self, resource: str, key: tuple[str, str], last: Document) -> Document:
         old = self._objects[resource].pop(key)
         self.version += 1
-        gone = copy.deepcopy(last)
+        gone = copy_document(last)
         gone["metadata"]["resourceVersion"] = str(self.version)
         self._tell(Event(EventType.DELETED, resource, gone, old, self.version))
         return gone
@@ -188,4 +216,25 @@ class Store:
 
 
 def _essence(document: Document) -> Document:
-    return {k: v for k, v in document.items() if k not in ("metadata", "status")}
+    """What `generation` counts changes of; a Deployment's annotations are part of it.
+
+    Source: PrepareForUpdate in pkg/registry/apps/deployment/strategy.go.
+    """
+    essence = {k: v for k, v in document.items() if k not in ("metadata", "status")}
+    if document.get("kind") == "Deployment":
+        essence["annotations"] = document["metadata"].get("annotations") or {}
+    return essence
+
+
+def _held(document: Document) -> bool:
+    """Whether an object that is being deleted has to stay yet. Source: ShouldDeleteDuringUpdate."""
+    meta = document["metadata"]
+    grace = meta.get("deletionGracePeriodSeconds")
+    return bool(meta.get("finalizers") or grace or _namespace_held(document))
+
+
+def _namespace_held(document: Document) -> bool:
+    """A Namespace keeps its finalizers in spec."""
+    return document.get("kind") == "Namespace" and bool(
+        (document.get("spec") or {}).get("finalizers")
+    )

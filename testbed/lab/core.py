@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from testbed.api.admission import Admission, AdmissionSettings
+from testbed.api.admission import Admission, Settings
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.objects import NamespacedName, Node, Pod, Service
 from testbed.api.resources import ResourceType, by_kind, by_name
@@ -91,9 +91,9 @@ class LabCore:
 
     def _control_plane(self) -> ControlPlane:
         store = Store(self.clock)
-        settings = AdmissionSettings(service_cidrs=self.options.service_cidrs)
-        admission = Admission(settings, self._random)
-        registry = Registry(store, admission, self.clock, self._random)
+        settings = Settings(service_cidrs=self.options.service_cidrs)
+        admission = Admission(settings, rng=self._random)
+        registry = Registry(store, admission, self.clock, source=self._random)
         client = RegistryClient(registry, self.clock)
         manager = Manager(store, self.clock, self._wake)
         kubelet = Kubelet(client, self.sandboxes)

@@ -196,7 +196,9 @@ class IptablesApplier:
         try:
             return encode(self.family, line)
         except Unencodable as error:
-            raise RuleError(self.namespace.name, table, f"-A {chain} {line}", str(error)) from error
+            raise RuleError(
+                self.namespace.name, table, f"-A {chain} {line}", str(error), errno.EINVAL
+            ) from error
 
     def _handles(
         self,
@@ -216,7 +218,7 @@ class IptablesApplier:
 
     def _ensure_counters(self, lines: Iterable[str]) -> None:
         for name in sorted(counters_used(lines) - self._counters):
-            make_counter(self._door, self.family, name)
+            make_counter(self._door, name)
             self._counters.add(name)
 
     # Partial
@@ -402,7 +404,7 @@ def _handle_of(received: Received) -> int:
     return int.from_bytes(attributes(received.payload, 4)[3], "big")
 
 
-def make_counter(door: Transactions, family: str, name: str) -> None:
+def make_counter(door: Transactions, name: str) -> None:
     """Make nfacct counter `name` unless it is there; CannotRunError where the kernel has none."""
     header = struct.pack(">BBH", 0, 0, 0)
     try:

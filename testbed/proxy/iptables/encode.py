@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
+from testbed.api.objects import IPV4, IPV6
 from testbed.netlink import attribute, be32, nested
 from testbed.proxy.kernel import expressions as nft
 from testbed.proxy.kernel.expressions import CMP_EQ, CMP_NEQ
@@ -62,7 +63,7 @@ _REJECT_V6 = {
 }
 _STANDARD = {"ACCEPT": nft.ACCEPT, "DROP": nft.DROP, "RETURN": nft.RETURN}
 #: Offset of source and destination address in the network header, by family.
-_ADDRESS_OFFSETS = {"ipv4": (12, 16), "ipv6": (8, 24)}
+_ADDRESS_OFFSETS = {IPV4: (12, 16), IPV6: (8, 24)}
 
 
 class Unencodable(ValueError):
@@ -91,123 +92,112 @@ def tokens(line: str) -> list[str]:
 def encode(family: str, line: str) -> bytes:
     """The attributes of an nf_tables rule for `line`, a rule without `-A CHAIN`.
 
-    `family` is `ipv4` or `ipv6`. Raises Unencodable, with the part that isn't known.
+    `family` is IPV4 or IPV6 of `api.objects`. Raises Unencodable, with the part that isn't known.
     """
-    words = tokens(line)
+    segments = _SEGMENT.findall(line)
+    if " ".join(segments) != line:
+        raise Unencodable(_unread(line, segments))
+    slots: list[bytes] = [b"", b"", b"", b"", b""]
+    matches: list[bytes] = []
+    compat = b""
+    for text in segments:
+        slot, packed, more = _segment(family, text)
+        if slot == _MATCH:
+            matches.append(packed)
+        else:
+            slots[slot] += packed
+            compat = more or compat
+    interfaces, protocol, source, destination, action = slots
+    head = (interfaces, protocol, source, destination)
+    return nested(4, *head, *matches, nft.COUNTER, action) + compat
+
+
+#: A rule's segments in the order of its expressions; matches stand between address and counter.
+_INTERFACE, _PROTOCOL, _SOURCE, _DESTINATION, _ACTION, _MATCH = range(6)
+
+_VALUE = r'(?:"(?:[^"\\]|\\.)*"|(?!-|! )\S+)'
+_OPTIONS = rf"(?: (?:! )?--\S+(?: +{_VALUE})?)*"
+#: One plain option, or one match or target with its options.
+_SEGMENT = re.compile(rf"(?:! )?-[sdpio] \S+|-m \S+{_OPTIONS}|-[jg] \S+{_OPTIONS}")
+
+
+def _unread(line: str, segments: list[str]) -> str:
+    """What of `line` isn't in its segments, for an error."""
+    place = 0
+    for segment in segments:
+        if not line.startswith(segment, place):
+            break
+        place += len(segment) + 1
+    return f"can't be understood from {line[place:]!r} on"
+
+
+@lru_cache(maxsize=16384)
+def _segment(family: str, text: str) -> tuple[int, bytes, bytes]:
+    """(slot, expressions, NFTA_RULE_COMPAT where it names the protocol) of one segment.
+
+    Cached: of a large rule set most segments come again.
+    """
     try:
-        return _Rule(family, words).attributes()
+        negated = text[0] == "!"
+        if text[3 if negated else 1] in "mjg":
+            return _extension(family, text)
+        word, value = text.split(" ")[-2:]
+        return _plain(family, word, value, negated)
     except (IndexError, KeyError, ValueError, OSError, struct.error) as error:
         if isinstance(error, Unencodable):
             raise
-        raise Unencodable(f"can't be understood: {error}") from error
+        raise Unencodable(f"{text!r} can't be understood: {error}") from error
 
 
-class _Rule:
-    """Collects a rule's expressions: interfaces, protocol, addresses, matches, counter, target."""
-
-    def __init__(self, family: str, words: list[str]) -> None:
-        self.family = family
-        self.protocol = 0
-        self.inverted_protocol = False
-        self.interfaces = b""
-        self.source = b""
-        self.destination = b""
-        self.protocol_match = b""
-        self.matches: list[bytes] = []
-        self.action = b""
-        self._read(words)
-
-    def attributes(self) -> bytes:
-        parts = (
-            self.interfaces,
-            self.protocol_match,
-            self.source,
-            self.destination,
-            *self.matches,
-            nft.COUNTER,
-            self.action,
-        )
-        encoded = nested(4, *parts)
-        if self.protocol:
-            encoded += _compat(self.protocol, self.inverted_protocol)
-        return encoded
-
-    def _read(self, words: list[str]) -> None:
-        place = 0
-        negated = False
-        while place < len(words):
-            word = words[place]
-            if word == "!":
-                negated = True
-                place += 1
-                continue
-            value = words[place + 1]
-            if word in ("-m", "-j", "-g"):
-                options, place = _options(words, place + 2)
-                self._extension(word, value, options)
-            else:
-                self._plain(word, value, negated)
-                place += 2
-            negated = False
-
-    def _plain(self, word: str, value: str, negated: bool) -> None:
-        if word == "-s":
-            self.source = address(self.family, 0, value, negated)
-        elif word == "-d":
-            self.destination = address(self.family, 1, value, negated)
-        elif word == "-p":
-            self.protocol = PROTOCOLS[value] if value in PROTOCOLS else int(value)
-            self.inverted_protocol = negated
-            self.protocol_match = _protocol(self.protocol, negated)
-        elif word in ("-i", "-o"):
-            key = nft.META_IIFNAME if word == "-i" else nft.META_OIFNAME
-            self.interfaces += _interface(key, value, negated)
-        else:
-            raise Unencodable(f"unknown option {word}")
-
-    def _extension(self, word: str, name: str, options: list[Option]) -> None:
-        if word == "-m":
-            make = _MATCHES.get(name)
-            if make is None:
-                raise Unencodable(f"unknown match {name}")
-            self.matches.append(make(self.family, options))
-        elif word == "-g":
-            self.action = nft.immediate_verdict(nft.GOTO, name)
-        elif name in _STANDARD:
-            self.action = nft.immediate_verdict(_STANDARD[name])
-        elif name in _TARGETS:
-            self.action = _TARGETS[name](self.family, options)
-        elif options:
-            raise Unencodable(f"unknown target {name}")
-        else:
-            self.action = nft.immediate_verdict(nft.JUMP, name)
+def _plain(family: str, word: str, value: str, negated: bool) -> tuple[int, bytes, bytes]:
+    if word == "-s":
+        return _SOURCE, address(family, 0, value, negated), b""
+    if word == "-d":
+        return _DESTINATION, address(family, 1, value, negated), b""
+    if word == "-p":
+        number = PROTOCOLS[value] if value in PROTOCOLS else int(value)
+        return _PROTOCOL, _protocol(number, negated), _compat(number, negated)
+    key = nft.META_IIFNAME if word == "-i" else nft.META_OIFNAME
+    return _INTERFACE, _interface(key, value, negated), b""
 
 
-def _options(words: list[str], place: int) -> tuple[list[Option], int]:
-    """The options from `place` on, and the place after them."""
+def _extension(family: str, text: str) -> tuple[int, bytes, bytes]:
+    if text.startswith(_COMMENT_WORDS):
+        (words,) = tokens(text[len(_COMMENT_WORDS) :])
+        return _MATCH, _comment(words), b""
+    word, name, *rest = tokens(text)
+    options = _options(rest)
+    if word == "-m":
+        make = _MATCHES.get(name)
+        if make is None:
+            raise Unencodable(f"unknown match {name}")
+        return _MATCH, make(family, options), b""
+    if word == "-g":
+        action = nft.immediate_verdict(nft.GOTO, name)
+    elif name in _STANDARD:
+        action = nft.immediate_verdict(_STANDARD[name])
+    elif name in _TARGETS:
+        action = _TARGETS[name](family, options)
+    elif options:
+        raise Unencodable(f"unknown target {name}")
+    else:
+        action = nft.immediate_verdict(nft.JUMP, name)
+    return _ACTION, action, b""
+
+
+def _options(words: list[str]) -> list[Option]:
+    """The options of a match or target."""
     found: list[Option] = []
     negated = False
-    while place < len(words):
-        word = words[place]
+    for word in words:
         if word == "!":
-            if not words[place + 1].startswith("--"):
-                break
             negated = True
         elif word.startswith("--"):
             found.append(Option(word, negated))
             negated = False
-        elif word[0] == "-" and found and found[-1].value == "" and word[1:].isdigit():
-            found[-1].value = word
-        elif word in ("-m", "-j", "-g", "-s", "-d", "-p", "-i", "-o"):
-            if not (found and found[-1].name == "--comment" and found[-1].value == ""):
-                break
-            found[-1].value = word
-        elif found and not found[-1].value:
-            found[-1].value = word
         else:
-            raise Unencodable(f"unexpected {word}")
-        place += 1
-    return found, place
+            found[-1].value = word
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -228,14 +218,13 @@ def _interface(key: int, name: str, negated: bool) -> bytes:
     return nft.meta_load(key) + nft.compare(nft.interface(name), CMP_NEQ if negated else CMP_EQ)
 
 
-@lru_cache(maxsize=1024)
 def address(family: str, side: int, value: str, negated: bool) -> bytes:
     """A comparison of the source (0) or destination (1) address with `ADDRESS/LENGTH`.
 
     A prefix of whole bytes loads only these; any other is masked.
     """
     text, _, length = value.partition("/")
-    packed = socket.inet_pton(socket.AF_INET if family == "ipv4" else socket.AF_INET6, text)
+    packed = socket.inet_pton(socket.AF_INET if family == IPV4 else socket.AF_INET6, text)
     bits = int(length) if length else len(packed) * 8
     offset = _ADDRESS_OFFSETS[family][side]
     operator = CMP_NEQ if negated else CMP_EQ
@@ -253,12 +242,13 @@ def address(family: str, side: int, value: str, negated: bool) -> bytes:
     )
 
 
-def _comment(family: str, options: list[Option]) -> bytes:
-    words = options[0].value.encode()[:255]
-    return _COMMENT_START + words + bytes(256 - len(words))
-
-
+_COMMENT_WORDS = "-m comment --comment "
 _COMMENT_START = nft.match("comment", 0, bytes(256))[:-256]
+
+
+def _comment(text: str) -> bytes:
+    words = text.encode()[:255]
+    return _COMMENT_START + words + bytes(256 - len(words))
 
 
 def _ports(protocol: str) -> Callable[[str, list[Option]], bytes]:
@@ -350,7 +340,7 @@ def _statistic(family: str, options: list[Option]) -> bytes:
 def _recent(family: str, options: list[Option]) -> bytes:
     """struct xt_recent_mtinfo_v1"""
     seconds = flags = side = 0
-    name, mask = "DEFAULT", b"\xff" * (4 if family == "ipv4" else 16)
+    name, mask = "DEFAULT", b"\xff" * (4 if family == IPV4 else 16)
     for option in options:
         if option.name in _RECENT_FLAGS:
             flags |= _RECENT_FLAGS[option.name]
@@ -375,7 +365,6 @@ def _nfacct(family: str, options: list[Option]) -> bytes:
 
 
 _MATCHES: Mapping[str, Callable[[str, list[Option]], bytes]] = {
-    "comment": _comment,
     "tcp": _ports("tcp"),
     "udp": _ports("udp"),
     "sctp": _sctp,
@@ -397,30 +386,32 @@ def _set_mark(family: str, options: list[Option]) -> bytes:
     return nft.target("MARK", 2, mark + (mask or b"\xff" * 4))
 
 
+_DNAT_START = nft.target("DNAT", 2, bytes(48))[:-48]
+
+
 def _dnat(family: str, options: list[Option]) -> bytes:
     """struct nf_nat_range2: one address, one port"""
     (option,) = options
     host, _, port = option.value.rpartition(":")
-    if family == "ipv4":
-        packed = socket.inet_pton(socket.AF_INET, host)
+    if family == IPV4:
+        place = socket.inet_pton(socket.AF_INET, host) + bytes(12)
     else:
-        packed = socket.inet_pton(socket.AF_INET6, host.strip("[]"))
-    place = struct.pack("=16s", packed)
+        place = socket.inet_pton(socket.AF_INET6, host.strip("[]"))
     number = int(port).to_bytes(2, "big")
-    return nft.target("DNAT", 2, b"\3\0\0\0" + place + place + number + number + bytes(4))
+    return _DNAT_START + b"\3\0\0\0" + place + place + number + number + bytes(8)
 
 
 def _masquerade(family: str, options: list[Option]) -> bytes:
     """IPv4: struct nf_nat_ipv4_multi_range_compat; IPv6: struct nf_nat_range"""
     flags = 0x10 if any(option.name == "--random-fully" for option in options) else 0
-    if family == "ipv4":
+    if family == IPV4:
         return nft.target("MASQUERADE", 0, struct.pack("=II12x", 1, flags))
     return nft.target("MASQUERADE", 0, struct.pack("=I36x", flags))
 
 
 def _reject(family: str, options: list[Option]) -> bytes:
     """struct ipt_reject_info, struct ip6t_reject_info"""
-    kinds = _REJECT_V4 if family == "ipv4" else _REJECT_V6
+    kinds = _REJECT_V4 if family == IPV4 else _REJECT_V6
     return nft.target("REJECT", 0, struct.pack("=I", kinds[options[0].value]))
 
 

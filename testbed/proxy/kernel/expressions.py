@@ -61,7 +61,17 @@ def payload(base: int, offset: int, length: int, register: int = REGISTER_1) -> 
 
 def compare(data: bytes, operator: int = CMP_EQ, register: int = REGISTER_1) -> bytes:
     """Go on only where the register holds (or, CMP_NEQ, doesn't hold) `data`."""
-    return expression("cmp", be32(1, register), be32(2, operator), value(3, data))
+    start, end = _compare_frame(len(data), operator, register)
+    return start + data + end
+
+
+@lru_cache(maxsize=64)
+def _compare_frame(size: int, operator: int, register: int) -> tuple[bytes, bytes]:
+    """What stands before and after the data, whatever it is."""
+    data = b"\xff" * size
+    whole = expression("cmp", be32(1, register), be32(2, operator), value(3, data))
+    before = len(whole) - size - -size % 4
+    return whole[:before], whole[before + size :]
 
 
 @lru_cache(maxsize=256)
@@ -88,9 +98,18 @@ def meta_set(key: int, register: int = REGISTER_1) -> bytes:
     return expression("meta", be32(2, key), be32(3, register))
 
 
-@lru_cache(maxsize=4096)
 def immediate_verdict(code: int, chain: str = "") -> bytes:
-    return expression("immediate", be32(1, REGISTER_VERDICT), verdict(2, code, chain))
+    """End the chain with a verdict, or go on in another chain."""
+    name = chain.encode()
+    start, end = _verdict_frame(code, len(name))
+    return start + name + end
+
+
+@lru_cache(maxsize=512)
+def _verdict_frame(code: int, size: int) -> tuple[bytes, bytes]:
+    whole = expression("immediate", be32(1, REGISTER_VERDICT), verdict(2, code, "x" * size))
+    before = len(whole) - (size + 1 + -(size + 1) % 4 if size else 0)
+    return whole[:before], whole[before + size :]
 
 
 def immediate(data: bytes, register: int) -> bytes:

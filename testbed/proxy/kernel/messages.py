@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from testbed.api.objects import IPV4, IPV6
 from testbed.netlink import (
     NLM_F_APPEND,
     NLM_F_CREATE,
@@ -30,7 +31,7 @@ NEWELEMENT, GETELEMENT, DELELEMENT = SUBSYSTEM | 12, SUBSYSTEM | 13, SUBSYSTEM |
 GETGENERATION = SUBSYSTEM | 16
 
 #: nf_tables' numbers of the families (NFPROTO_IPV4, NFPROTO_IPV6).
-FAMILIES = {"ipv4": 2, "ipv6": 10}
+FAMILIES = {IPV4: 2, IPV6: 10}
 
 #: Hooks as netfilter numbers them.
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
@@ -55,7 +56,7 @@ class Hook(NamedTuple):
 
 
 class TableMessages:
-    """Makes the messages for one table of one family (`ipv4` or `ipv6`)."""
+    """Makes the messages for one table of one family (IPV4 or IPV6 of `api.objects`)."""
 
     def __init__(self, family: str, table: str) -> None:
         self.table = table
@@ -116,10 +117,14 @@ class TableMessages:
         parts = self._rule_start + text(2, chain) + be64(3, handle)
         return Message(DELRULE, 0, parts, self.table, words)
 
-    def new_set(self, name: str, attributes: bytes) -> Message:
-        """Make set or map `name`; an error where it exists (its type may differ)."""
-        parts = self.header + text(1, self.table) + text(2, name) + attributes
-        return Message(NEWSET, NLM_F_CREATE | NLM_F_EXCL, parts, self.table, f"set {name}")
+    def new_set(self, name: str, attributes: bytes, number: int, words: str = "") -> Message:
+        """Make set or map `name`; an error where it exists (its type may differ).
+
+        `number` names it within the transaction: an anonymous set's rule finds it by that.
+        """
+        parts = self.header + text(1, self.table) + text(2, name) + attributes + be32(10, number)
+        words = words or f"set {name}"
+        return Message(NEWSET, NLM_F_CREATE | NLM_F_EXCL, parts, self.table, words)
 
     def delete_set(self, name: str) -> Message:
         parts = self.header + text(1, self.table) + text(2, name)

@@ -49,10 +49,11 @@ class Namespace(Protocol):
 class RuleError(TestbedError):
     """The kernel refused a transaction: nothing of it was done.
 
-    `table` and `line` name the first refused part, `reason` is the kernel's.
+    `table` and `line` name the first refused part, `reason` and `code` (errno) are the kernel's.
     """
 
-    def __init__(self, namespace: str, table: str, line: str, reason: str) -> None:
+    def __init__(self, namespace: str, table: str, line: str, reason: str, code: int) -> None:
+        self.code = code
         self.namespace = namespace
         self.table = table
         self.line = line
@@ -104,6 +105,7 @@ class Transactions:
                 batch[0].table,
                 f"a transaction of {len(batch)} parts, {len(data)} bytes",
                 os.strerror(error.errno or 0),
+                error.errno or 0,
             ) from error
         return self._answers(batch, first)
 
@@ -165,7 +167,9 @@ class Transactions:
         if refused is not None:
             place, code, words = refused
             blamed = batch[min(max(place, 0), len(batch) - 1)]
-            raise RuleError(self.namespace, blamed.table, blamed.words, words or os.strerror(code))
+            raise RuleError(
+                self.namespace, blamed.table, blamed.words, words or os.strerror(code), code
+            )
         return echoed
 
 

@@ -1,0 +1,97 @@
+"""Subresources that open a stream to a Pod: log, exec, attach, portforward; proxy to a Service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from aiohttp import web
+
+from testbed.api import status
+from testbed.api.documents import Document, name_of
+from testbed.control.apiserver import websocket
+from testbed.control.apiserver.call import Call
+from testbed.control.apiserver.pods import LogOptions, PodBackend
+from testbed.control.apiserver.requests import flag, number
+from testbed.control.registry import Registry
+
+#: Subresources whose requests are streams, not objects.
+CONNECTED = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+
+
+class Connector:
+    """Answers the streaming subresources of Pods."""
+
+    def __init__(self, registry: Registry, pods: PodBackend | None) -> None:
+        self._registry = registry
+        self._pods = pods
+
+    async def answer(self, call: Call) -> web.StreamResponse:
+        """The answer to a request on a subresource in CONNECTED."""
+        if call.resource.resource != "pods":
+            raise call.not_allowed()
+        pod = self._registry.get(call.resource, call.namespace, call.target.name)
+        if self._pods is None or not (pod.get("spec") or {}).get("nodeName"):
+            raise status.bad_request(f"pod {name_of(pod)} does not have a host assigned")
+        if call.target.subresource == "log" and call.request.method == "GET":
+            return await self._log(call, self._pods, pod)
+        if call.target.subresource in ("exec", "attach"):
+            return await self._exec(call, self._pods, pod)
+        raise call.not_allowed()
+
+    async def _exec(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:
+        container = container_of(pod, call.query)
+        tty = flag(call.query, "tty")
+        if call.target.subresource == "attach":
+            return await websocket.serve(
+                call.request, lambda streams: pods.attach(pod, container, streams, tty=tty)
+            )
+        command = call.request.query.getall("command", [])
+        if not command:
+            raise status.bad_request("you must specify at least one command for the container")
+        return await websocket.serve(
+            call.request, lambda streams: pods.execute(pod, container, command, streams, tty=tty)
+        )
+
+    async def _log(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:
+        container = container_of(pod, call.query)
+        since = number(call.query, "sinceSeconds")
+        options = LogOptions(
+            follow=flag(call.query, "follow"),
+            previous=flag(call.query, "previous"),
+            timestamps=flag(call.query, "timestamps"),
+            tail=number(call.query, "tailLines"),
+            since=None if since is None else float(since),
+            limit_bytes=number(call.query, "limitBytes"),
+        )
+        async with aclosing(pods.logs(pod, container, options)) as pieces:
+            first = await anext(pieces, b"")  # a refusal comes before the answer has begun
+            response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+            await response.prepare(call.request)
+            if first:
+                await response.write(first)
+            async for piece in pieces:
+                await response.write(piece)
+            await response.write_eof()
+        return response
+
+
+def container_of(pod: Document, query: Mapping[str, str]) -> str:
+    """The container that the query names, or the only one; raises StatusError.
+
+    Source: pkg/registry/core/pod/strategy.go LogLocation, streamLocation.
+    """
+    spec = pod.get("spec") or {}
+    names = [str(c.get("name")) for c in spec.get("containers") or ()]
+    initial = [str(c.get("name")) for c in spec.get("initContainers") or ()]
+    wanted = query.get("container", "")
+    if wanted:
+        if wanted not in [*names, *initial]:
+            raise status.bad_request(f"container {wanted} is not valid for pod {name_of(pod)}")
+        return wanted
+    if len(names) == 1:
+        return names[0]
+    choice = f"choose one of: [{' '.join(names)}]"
+    if initial:
+        choice += f" or one of the init containers: [{' '.join(initial)}]"
+    raise status.bad_request(f"a container name must be specified for pod {name_of(pod)}, {choice}")

@@ -1,0 +1,133 @@
+"""The events of one resource, kept for watches that start in the past.
+
+A watch doesn't have a queue: it remembers the version that it has seen and reads on from there. So
+an event costs the writer the same whatever the number of watches, and a reader that is too slow
+finds its place gone (410) instead of filling memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from testbed.api.documents import Document
+from testbed.control.apiserver.encoding import Encoder, encode
+from testbed.control.selectors import Predicate
+from testbed.control.store import Event, EventType
+
+#: Events kept; twice as many are held before the older half goes.
+KEPT = 5_000
+#: Waking one watch costs about this long; while events keep coming, watches are woken so seldom
+#: that it takes no more than this share of the time: 100 watches hear every 0.25 s, 3 every 8 ms.
+WAKE_SECONDS = 100e-6
+WAKE_SHARE = 0.04
+
+
+class ExpiredError(ValueError):
+    """The version asked for is older than what is kept; args: version, oldest kept."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One event, and its encoded form once somebody needed it."""
+
+    event: Event
+    encoded: bytes = b""
+
+
+@dataclass(slots=True, eq=False)
+class History:
+    """What happened to one resource since `start` (a version)."""
+
+    start: int
+    encoder: Encoder
+    _entries: list[Entry] = field(default_factory=list)
+    _versions: list[int] = field(default_factory=list)
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    _scheduled: bool = False
+    _last_wake: float = 0.0
+
+    def add(self, event: Event) -> None:
+        """Remember `event` and see that the watches hear of it."""
+        self._entries.append(Entry(event))
+        self._versions.append(event.version)
+        if len(self._entries) > 2 * KEPT:
+            self.start = self._versions[KEPT - 1]
+            del self._entries[:KEPT], self._versions[:KEPT]
+        if event.type is EventType.DELETED:
+            self.encoder.forget(event.object)
+        if self._waiting and not self._scheduled:
+            self._schedule()
+
+    def since(self, version: int) -> Sequence[Entry]:
+        """The events after `version`; raises ExpiredError."""
+        if version < self.start:
+            raise ExpiredError(version, self.start)
+        return self._entries[bisect.bisect_right(self._versions, version) :]
+
+    def _schedule(self) -> None:
+        """Wake the watches: at once after a pause, in batches while events keep coming."""
+        loop = self._waiting[0].get_loop()
+        self._scheduled = True
+        pause = len(self._waiting) * WAKE_SECONDS / WAKE_SHARE
+        delay = max(0.0, self._last_wake + pause - loop.time())
+        loop.call_later(delay, self._wake, loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = False
+        self._last_wake = loop.time()
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def changed(self, seconds: float) -> None:
+        """Return when something has happened, or after `seconds`."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._waiting.append(future)
+        timer = loop.call_later(max(0.0, seconds), _finish, future)
+        try:
+            await future
+        finally:
+            timer.cancel()
+            if future in self._waiting:
+                self._waiting.remove(future)
+
+    def line(self, entry: Entry, chosen: Predicate | None) -> tuple[str, Document] | None:
+        """What a watch with selector `chosen` is told: (type, object); None for nothing.
+
+        An object that a change makes selected is ADDED, one that it makes unselected DELETED.
+        """
+        event = entry.event
+        if chosen is None:
+            return event.type.value, event.object
+        now = event.type is not EventType.DELETED and chosen(event.object)
+        before = event.old is not None and chosen(event.old)
+        if now:
+            return ("MODIFIED" if before else "ADDED"), event.object
+        if before:
+            return "DELETED", event.object
+        return None
+
+    def encoded(self, entry: Entry, kind: str, document: Document) -> bytes:
+        """The line of a watch, as JSON; shared between watches that are told the same."""
+        if kind != entry.event.type.value:
+            return encode_line(kind, encode(document))
+        if not entry.encoded:
+            gone = entry.event.type is EventType.DELETED
+            data = encode(document) if gone else self.encoder.object(document)
+            entry.encoded = encode_line(kind, data)
+        return entry.encoded
+
+
+def encode_line(kind: str, document: bytes) -> bytes:
+    """One watch event as a line of JSON."""
+    return b'{"type":"' + kind.encode() + b'","object":' + document + b"}\n"
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,1 @@
+"""The four kinds of patch, pure: documents in, a new document out."""

@@ -1,0 +1,197 @@
+"""From an HTTP request to its answer: who asks, for what, in which form.
+
+Every refusal is a Status; a bug is a 500 with its trace in the log, never in the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from typing import Any
+
+from aiohttp import ClientPayloadError, web
+
+from testbed.api import status
+from testbed.control.apiserver import discovery, openapi, requests
+from testbed.control.apiserver.answers import answer, refusal
+from testbed.control.apiserver.auth import PUBLIC_PATHS, User, authenticate
+from testbed.control.apiserver.call import Call
+from testbed.control.apiserver.connect import CONNECTED, Connector
+from testbed.control.apiserver.encoding import encode
+from testbed.control.apiserver.reading import Reader
+from testbed.control.apiserver.requests import BODY_LIMIT, Form, parse_accept, parse_path
+from testbed.control.apiserver.writing import Writer
+from testbed.control.registry import Registry
+
+log = logging.getLogger(__name__)
+
+#: A body has to arrive within this time.
+BODY_SECONDS = 30.0
+#: Longest path that is looked at.
+PATH_LIMIT = 8192
+HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class Routes:
+    """The request handler of an aiohttp server."""
+
+    def __init__(self, registry: Registry, token: str, connector: Connector) -> None:
+        self._registry = registry
+        self._token = token
+        self._reader = Reader(registry)
+        self._writer = Writer(registry, token)
+        self._connector = connector
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        try:
+            return await self._answer(request)
+        except status.StatusError as error:
+            return refusal(error)
+        except ConnectionError:
+            return web.Response()  # the client has left; nobody reads this
+        except Exception:
+            log.exception("%s %s", request.method, request.path[:200])
+            return refusal(status.internal("the testbed's API server failed; see its log"))
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        user = self._user(request)
+        if user is None and path not in PUBLIC_PATHS:
+            raise status.unauthorized()
+        if len(path) > PATH_LIMIT:
+            raise status.unknown_path()
+        if request.method in ("GET", "HEAD"):
+            found = _static(request, path)
+            if found is not None:
+                return found
+        target = parse_path(path)
+        if target is None or user is None:
+            raise status.unknown_path()
+        if request.method not in METHODS:
+            resource = target.resource
+            raise status.method_not_allowed(resource.resource, request.method, resource.group)
+        connected = target.subresource in CONNECTED
+        body = b"" if connected or request.method in ("GET", "HEAD") else await _body(request)
+        form = Form() if connected else parse_accept(request.headers.get("Accept", ""))
+        call = Call(request, target, form, body, user, self._registry.clock.wall())
+        if connected:
+            return await self._connector.answer(call)
+        if request.method in ("GET", "HEAD"):
+            return await self._reader.answer(call)
+        return self._writer.answer(call)
+
+    def _user(self, request: web.BaseRequest) -> User | None:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport else None
+        authorization = request.headers.get("Authorization", "")
+        return authenticate(certificate, authorization, self._token)
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """The request's body; raises StatusError for one that is too large or too slow."""
+    if (request.content_length or 0) > BODY_LIMIT:
+        raise status.too_large(BODY_LIMIT)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while piece := await request.content.readany():
+                size += len(piece)
+                if size > BODY_LIMIT:
+                    raise status.too_large(BODY_LIMIT)
+                pieces.append(piece)
+    except TimeoutError:
+        raise status.timeout("the request body didn't arrive") from None
+    except (web.HTTPException, ClientPayloadError, ValueError) as error:
+        raise status.bad_request(f"the request body can't be read: {error}") from None
+    return b"".join(pieces)
+
+
+def _static(request: web.BaseRequest, path: str) -> web.Response | None:
+    """Answers that don't depend on the objects; None where the path isn't one of those."""
+    path = path.rstrip("/") or "/"
+    if path.startswith(HEALTH_PATHS):
+        return _health(request, path)
+    if path == "/version":
+        return answer(discovery.version(), Form(), pretty=True)
+    if path == "/":
+        return answer({"paths": _paths()}, Form(), pretty=True)
+    if path in ("/api", "/apis"):
+        return _groups(request, path)
+    if path == "/openapi/v2":
+        return _openapi_v2(request)
+    if path == "/openapi/v3":
+        return answer(openapi.index(), Form())
+    if path.startswith("/openapi/v3/"):
+        return _openapi_v3(request, path.removeprefix("/openapi/v3/"))
+    parts = path.strip("/").split("/")
+    found: Any = None
+    if parts == ["api", "v1"]:
+        found = discovery.resource_list("")
+    elif parts[0] == "apis" and len(parts) == 2:
+        found = discovery.group(parts[1])
+    elif parts[0] == "apis" and len(parts) == 3 and parts[2] == "v1":
+        found = discovery.resource_list(parts[1])
+    return None if found is None else answer(found, parse_accept(request.headers.get("Accept", "")))
+
+
+def _health(request: web.BaseRequest, path: str) -> web.Response | None:
+    name, _, check = path.removeprefix("/").partition("/")
+    if f"/{name}" not in HEALTH_PATHS or check not in ("", "ping", "etcd"):
+        return None
+    text = "ok"
+    if "verbose" in request.query:
+        text = f"[+]ping ok\n[+]etcd ok\n{name} check passed\n"
+    return web.Response(text=text)
+
+
+def _groups(request: web.BaseRequest, path: str) -> web.Response:
+    for clause in request.headers.get("Accept", "").split(","):
+        for version in ("v2", "v2beta1"):
+            wanted = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+            if clause.replace(" ", "") == wanted:
+                body = encode(discovery.aggregated(path == "/api", version))
+                return web.Response(body=body, headers={"Content-Type": wanted})
+    if path == "/api":
+        return answer(discovery.api_versions(request.host), Form())
+    return answer(discovery.group_list(), Form())
+
+
+def _openapi_v2(request: web.BaseRequest) -> web.Response:
+    accept = request.headers.get("Accept", "*/*")
+    if "json" not in accept and "*/*" not in accept:
+        raise status.not_acceptable((requests.JSON_TYPE,))
+    return _cached(request, openapi.swagger())
+
+
+def _openapi_v3(request: web.BaseRequest, path: str) -> web.Response | None:
+    document = openapi.document(path)
+    return None if document is None else _cached(request, document)
+
+
+def _cached(request: web.BaseRequest, document: bytes) -> web.Response:
+    """`document` with an ETag; to be kept for good where its hash is part of the address."""
+    tag = f'"{hashlib.sha256(document).hexdigest()[:64].upper()}"'
+    headers = {"ETag": tag}
+    if "hash" in request.query:
+        headers["Cache-Control"] = "public, immutable"
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=document, content_type=requests.JSON_TYPE, headers=headers)
+
+
+def _paths() -> list[str]:
+    named = [f"/apis/{name}" for name in discovery.groups()]
+    return [
+        "/api",
+        "/api/v1",
+        "/apis",
+        *(path for name in named for path in (name, f"{name}/v1")),
+        *HEALTH_PATHS,
+        "/openapi/v2",
+        "/openapi/v3",
+        "/version",
+    ]

@@ -1,0 +1,96 @@
+"""The API server: TLS on sockets that are handed in, and the kubeconfig that opens it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from testbed.control.apiserver import tls
+from testbed.control.apiserver.pods import PodBackend
+from testbed.control.registry import Registry
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+#: Seconds that open requests get when the server stops; watches are cut.
+STOP_SECONDS = 0.5
+MAX_LINE = 65_536
+
+
+class ApiServer:
+    """Serves one registry until it is stopped.
+
+    `sockets` are bound (not yet listening) sockets; the first is the one that the kubeconfig names.
+    Without any, one is opened on 127.0.0.1. `pods` runs the Pods: without it their logs, exec and
+    port-forward are refused.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        run_dir: Path,
+        *,
+        sockets: Sequence[socket.socket] = (),
+        pods: PodBackend | None = None,
+        name: str = "lab",
+    ) -> None:
+        self._registry = registry
+        self._directory = run_dir
+        self._sockets = list(sockets) or [loopback_socket()]
+        self._pods = pods
+        self._name = name
+        self._runner: web.ServerRunner | None = None
+        self.credentials = tls.credentials(
+            run_dir / "pki", [str(s.getsockname()[0]) for s in self._sockets] + ["10.96.0.1"]
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the first socket is reached."""
+        host, port = self._sockets[0].getsockname()[:2]
+        return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig, readable by its owner alone."""
+        return self._directory / "kubeconfig"
+
+    async def start(self) -> None:
+        """Listen on every socket and write the kubeconfig."""
+        from aiohttp import web
+
+        from testbed.control.apiserver.connect import Connector
+        from testbed.control.apiserver.routes import Routes
+
+        connector = Connector(self._registry, self._pods)
+        routes = Routes(self._registry, self.credentials.token, connector)
+        server = web.Server(
+            routes.handle,
+            handler_cancellation=True,  # a watch ends when its client leaves
+            access_log=None,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
+        await self._runner.setup()
+        context = tls.server_context(self.credentials, self._directory / "pki")
+        for listening in self._sockets:
+            await web.SockSite(self._runner, listening, ssl_context=context).start()
+        text = tls.kubeconfig(self.credentials, self.url, self._name)
+        tls.write_private(self.kubeconfig, text)
+
+    async def stop(self) -> None:
+        """Close the sockets and every connection."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+
+def loopback_socket(port: int = 0) -> socket.socket:
+    """A TCP socket bound to 127.0.0.1."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound

@@ -1,0 +1,113 @@
+"""exec and attach over WebSocket: one byte names the channel of each message.
+
+Source: apimachinery pkg/util/remotecommand (v5.channel.k8s.io), KEP-4006.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+from aiohttp import WSMsgType, web
+
+from testbed.api import status
+from testbed.api.documents import Document
+from testbed.control.apiserver.encoding import encode
+from testbed.control.apiserver.pods import CLOSE, ERROR, RESIZE, STDIN, STDOUT, Streams
+
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+#: Input that may wait for a slow program before the client is slowed down, in messages.
+INPUT_WAITING = 64
+
+
+class Channels:
+    """The client's end of an exec: a `Streams` over one WebSocket."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+        self._input: asyncio.Queue[bytes] = asyncio.Queue(INPUT_WAITING)
+        self._sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        self._ended = False
+
+    async def read(self) -> bytes:
+        if self._ended:
+            return b""
+        data = await self._input.get()
+        self._ended = not data
+        return data
+
+    async def write(self, data: bytes, stream: int = STDOUT) -> None:
+        if self._socket.closed:
+            raise ConnectionResetError("the client has left")
+        if data:
+            await self._socket.send_bytes(bytes((stream,)) + data)
+
+    async def resized(self) -> tuple[int, int]:
+        return await self._sizes.get()
+
+    async def receive(self) -> None:
+        """Take the client's messages until it leaves; then the input has ended."""
+        async for message in self._socket:
+            if message.type is WSMsgType.BINARY and message.data:
+                await self._take(message.data[0], message.data[1:])
+        await self._input.put(b"")
+
+    async def _take(self, channel: int, data: bytes) -> None:
+        if channel == STDIN and data:
+            await self._input.put(data)
+        elif channel == CLOSE and data[:1] == bytes((STDIN,)):
+            await self._input.put(b"")
+        elif channel == RESIZE:
+            try:
+                size = json.loads(data)
+                self._sizes.put_nowait((int(size["Width"]), int(size["Height"])))
+            except (ValueError, KeyError, TypeError):
+                return
+
+
+async def serve(
+    request: web.BaseRequest, run: Callable[[Streams], Awaitable[int]]
+) -> web.StreamResponse:
+    """Upgrade `request` and let `run` talk to the client; its result is the exit status."""
+    offered = request.headers.get("Sec-WebSocket-Protocol", "")
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        raise status.bad_request("Upgrade request required: WebSocket, v5.channel.k8s.io")
+    if not {protocol.strip() for protocol in offered.split(",")} & set(PROTOCOLS):
+        raise status.bad_request(f"unable to upgrade: unsupported protocols {offered!r}")
+    socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=0)
+    await socket.prepare(request)
+    channels = Channels(socket)
+    running = asyncio.ensure_future(run(channels))
+    receiving = asyncio.create_task(channels.receive())
+    try:
+        await asyncio.wait({running, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await socket.send_bytes(bytes((ERROR,)) + encode(_result(running)))
+    except ConnectionError:
+        pass  # the client left while its result was on the way
+    finally:
+        for task in (running, receiving):
+            task.cancel()
+        await asyncio.gather(running, receiving, return_exceptions=True)
+    await socket.close()
+    return socket
+
+
+def _result(running: asyncio.Future[int]) -> Document:
+    """The Status that ends an exec. Source: kubelet remotecommand exec.go."""
+    error = running.exception()
+    if isinstance(error, status.StatusError):
+        return error.document()
+    if error is not None:
+        return status.internal(f"{type(error).__name__}: {error}").document()
+    code = running.result()
+    if code == 0:
+        return {"metadata": {}, "status": "Success"}
+    return {
+        "metadata": {},
+        "status": "Failure",
+        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "reason": "NonZeroExitCode",
+        "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
+    }

@@ -1,0 +1,183 @@
+"""create, update, patch, delete and deletecollection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from testbed.api import status
+from testbed.api.documents import Document, copy_document
+from testbed.control import scale
+from testbed.control.apiserver import reviews
+from testbed.control.apiserver.answers import success
+from testbed.control.apiserver.call import Call
+from testbed.control.apiserver.options import delete_options, write_options
+from testbed.control.apiserver.requests import parse_body, parse_patch
+from testbed.control.envelope import Outcome
+from testbed.control.registry import Registry
+
+#: Kinds whose delete answers with the object. Source: ReturnDeletedObject of the storages.
+RETURNED = frozenset({"pods", "services", "serviceaccounts", "podtemplates"})
+#: Subresources that a PUT or PATCH may write.
+WRITTEN = frozenset({"", "status", "scale"})
+
+
+class Writer:
+    """Answers writes. All methods raise StatusError."""
+
+    def __init__(self, registry: Registry, token: str) -> None:
+        self._registry = registry
+        self._store = registry.store
+        self._token = token
+
+    def answer(self, call: Call) -> web.Response:
+        """The answer to a POST, PUT, PATCH or DELETE."""
+        method, target = call.request.method, call.target
+        if method == "POST" and target.subresource:
+            return self._post_subresource(call)
+        if method == "POST" and not target.name:
+            return self._create(call)
+        if method == "PUT" and target.name:
+            return self._put(call)
+        if method == "PATCH" and target.name and target.subresource in WRITTEN:
+            return self._patch(call)
+        if method == "DELETE" and not target.subresource:
+            return self._delete(call) if target.name else self._delete_all(call)
+        raise call.not_allowed()
+
+    def _create(self, call: Call) -> web.Response:
+        document = call.inward(self._body(call))
+        if call.resource.group in reviews.GROUPS:
+            return call.send(self._review(call, document), code=201)
+        if call.resource.namespaced and call.target.namespace is None:
+            raise status.bad_request("an empty namespace may not be set during creation")
+        options = write_options(call.query, call.agent, "Create")
+        return call.outcome(
+            self._registry.create(
+                call.resource, document, namespace=call.namespace, options=options
+            )
+        )
+
+    def _review(self, call: Call, document: Any) -> Document:
+        if not isinstance(document, dict):
+            raise status.bad_request(f"a {call.resource.kind} is an object")
+        return reviews.review(call.resource, document, call.user, self._token)
+
+    def _put(self, call: Call) -> web.Response:
+        target, document = call.target, call.inward(self._body(call))
+        if target.subresource == "finalize":
+            return self._finalize(call, document)
+        if target.subresource not in WRITTEN:
+            raise call.not_allowed()
+        outcome = self._registry.update(
+            call.resource,
+            call.namespace,
+            target.name,
+            document,
+            subresource=target.subresource,
+            options=write_options(call.query, call.agent, "Update"),
+        )
+        return self._written(call, outcome)
+
+    def _patch(self, call: Call) -> web.Response:
+        kind, patch = parse_patch(call.body, call.content_type, call.target.resource.kind)
+        options = write_options(call.query, call.agent, "Patch", kind)
+        outcome = self._registry.patch(
+            call.resource,
+            call.namespace,
+            call.target.name,
+            kind,
+            call.inward(patch),
+            subresource=call.target.subresource,
+            options=options,
+        )
+        return self._written(call, outcome)
+
+    def _written(self, call: Call, outcome: Outcome) -> web.Response:
+        if call.target.subresource == "scale":
+            return call.send(scale.scale_of(outcome.document))
+        return call.outcome(outcome)
+
+    def _delete(self, call: Call) -> web.Response:
+        target, resource = call.target, call.resource
+        options = delete_options(call.query, self._delete_body(call))
+        last, gone = self._registry.delete(resource, call.namespace, target.name, options)
+        if gone and resource.resource not in RETURNED:
+            return call.send(success(last, target.resource.group, resource.resource))
+        return call.answer(last)
+
+    def _delete_all(self, call: Call) -> web.Response:
+        if call.resource.namespaced and call.target.namespace is None:
+            raise call.not_allowed()
+        deleted = self._registry.delete_collection(
+            call.resource,
+            call.target.namespace,
+            delete_options(call.query, self._delete_body(call)),
+            labels=call.query.get("labelSelector", ""),
+            fields=call.query.get("fieldSelector", ""),
+        )
+        resource = call.target.resource
+        meta = {"resourceVersion": str(self._store.version)}
+        if call.form.shape == "Table":
+            return call.send(call.table(deleted, meta))
+        return call.send(
+            {
+                "kind": f"{resource.kind}List",
+                "apiVersion": resource.api_version,
+                "metadata": meta,
+                "items": [call.outward(document) for document in deleted],
+            }
+        )
+
+    # subresources with verbs of their own
+
+    def _post_subresource(self, call: Call) -> web.Response:
+        target = call.target
+        pod = self._registry.get(call.resource, call.namespace, target.name)
+        body = self._body(call)
+        if not isinstance(body, dict):
+            raise status.bad_request("the object provided is unrecognized")
+        if target.subresource == "eviction":
+            options = delete_options(call.query, body.get("deleteOptions"))
+            self._registry.delete(call.resource, call.namespace, target.name, options)
+        elif target.subresource == "binding":
+            self._bind(pod, body)
+        else:
+            raise call.not_allowed()
+        answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+        return call.send({**answer, "code": 201}, code=201)
+
+    def _bind(self, pod: Document, binding: Document) -> None:
+        """Give a Pod its node, once. Source: pkg/registry/core/pod/storage BindingREST."""
+        name = pod["metadata"]["name"]
+        node = (binding.get("target") or {}).get("name")
+        if not isinstance(node, str) or not node:
+            error = status.FieldError.required("target.name")
+            raise status.invalid("Binding", "", name, [error])
+        spec = pod.get("spec") or {}
+        if spec.get("nodeName"):
+            detail = f'pod {name} is already assigned to node "{spec["nodeName"]}"'
+            raise status.conflict("pods/binding", name, "", detail)
+        bound = copy_document(pod)
+        bound["spec"]["nodeName"] = node
+        self._store.update("pods", bound)
+
+    def _finalize(self, call: Call, document: Any) -> web.Response:
+        """Replace a Namespace's own finalizers."""
+        old = self._registry.get(call.resource, "", call.target.name)
+        spec = document.get("spec") if isinstance(document, dict) else None
+        finalizers = (spec or {}).get("finalizers") if isinstance(spec, dict | None) else None
+        new = copy_document(old)
+        new["spec"] = {**(new.get("spec") or {}), "finalizers": finalizers or []}
+        if not new["spec"]["finalizers"]:
+            del new["spec"]["finalizers"]
+        return call.answer(self._store.update("namespaces", new))
+
+    def _body(self, call: Call) -> Any:
+        return parse_body(call.body, call.content_type, call.target.resource.kind)
+
+    def _delete_body(self, call: Call) -> Any:
+        if not call.body:
+            return None
+        return parse_body(call.body, call.content_type, "DeleteOptions")

@@ -1,0 +1,398 @@
+"""The cluster's objects as a client sees them: every write is admitted, every refusal is a Status.
+
+The API server and `testbed apply` both call it. It is synchronous and does no I/O; what it decides
+goes into the store. Sources: apiserver pkg/registry/generic/registry/store.go, pkg/registry/rest,
+pkg/endpoints/handlers/{create,update,patch,delete}.go.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from testbed.api import status
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.resources import RESOURCES, ResourceType, by_kind
+from testbed.clock import Clock
+from testbed.control import envelope, scale, selectors
+from testbed.control.apiserver.patch import apply as server_side
+from testbed.control.apiserver.patch.json import PatchError, json_patch
+from testbed.control.apiserver.patch.merge import merge_patch
+from testbed.control.apiserver.patch.shape import Shape, shape_of
+from testbed.control.apiserver.patch.strategic import strategic_merge_patch
+from testbed.control.envelope import Admitter, DeleteOptions, Outcome, WriteOptions
+from testbed.control.names import generate
+from testbed.control.store import Event, EventType, Store
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+#: Kinds that an update of a missing object creates. Source: AllowCreateOnUpdate of the strategies.
+CREATED_ON_UPDATE = frozenset({"services", "endpoints", "leases", "events"})
+#: Kinds whose update must name the version it changes. Source: AllowUnconditionalUpdate.
+VERSION_NEEDED = frozenset({"leases"})
+#: Namespaces that stay. Source: plugin/pkg/admission/namespace/lifecycle.
+LASTING_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
+#: Tries to find a free generated name. Source: maxNameGenerationCreateAttempts.
+NAME_ATTEMPTS = 8
+
+
+Documents: TypeAlias = list[Document]
+DEFAULTS = WriteOptions()
+DELETE_DEFAULTS = DeleteOptions()
+
+
+class Registry:
+    """Reads and writes of every kind in RESOURCES, as the API server does them.
+
+    All methods raise StatusError. Documents that come out are the stored ones: never change them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        admission: Admitter,
+        clock: Clock,
+        source: random.Random | None = None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self._admission = admission
+        self._random = source or random.Random()
+        for name in {resource.resource for resource in RESOURCES}:
+            store.watch(name, self._follow)
+
+    # reading
+
+    def get(self, resource: ResourceType, namespace: str, name: str) -> Document:
+        found = self.store.find(resource.resource, namespace, name)
+        if found is None:
+            raise status.not_found(resource.resource, name, resource.group)
+        return found
+
+    def list(
+        self,
+        resource: ResourceType,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+    ) -> Documents:
+        """Objects that both selectors choose, in order of namespace and name."""
+        chosen = self.selector(resource, labels, fields)
+        found = self.store.list(resource.resource, namespace)
+        return [document for document in found if chosen(document)] if chosen else found
+
+    def selector(
+        self, resource: ResourceType, labels: str, fields: str
+    ) -> selectors.Predicate | None:
+        """The predicate of both selectors; None where they are empty."""
+        if not labels and not fields:
+            return None
+        try:
+            by_label = selectors.label_selector(labels)
+            by_field = selectors.field_selector(fields, resource.resource)
+        except selectors.SelectorError as error:
+            raise status.bad_request(str(error)) from None
+        return lambda document: by_label(document) and by_field(document)
+
+    def scale_of(self, resource: ResourceType, namespace: str, name: str) -> Document:
+        """The autoscaling/v1 Scale of an object."""
+        return scale.scale_of(self.get(resource, namespace, name))
+
+    # writing
+
+    def create(
+        self,
+        resource: ResourceType,
+        document: Document,
+        *,
+        namespace: str = "",
+        options: WriteOptions = DEFAULTS,
+    ) -> Outcome:
+        """Admit and store a new object; a missing name is made from generateName."""
+        return self._create(
+            resource, envelope.prepared(resource, document, namespace), namespace, options
+        )
+
+    def update(
+        self,
+        resource: ResourceType,
+        namespace: str,
+        name: str,
+        document: Document,
+        *,
+        subresource: str = "",
+        options: WriteOptions = DEFAULTS,
+    ) -> Outcome:
+        """Replace an object, its status or its scale; a stale resourceVersion is a conflict."""
+        old = self.store.find(resource.resource, namespace, name)
+        if subresource == "scale":
+            current = self.get(resource, namespace, name)
+            document = scale.with_scale(current, document)
+        new = envelope.prepared(resource, document, namespace, name)
+        if old is None:
+            if resource.resource not in CREATED_ON_UPDATE or subresource:
+                raise status.not_found(resource.resource, name, resource.group)
+            new["metadata"].pop("resourceVersion", None)
+            return self._create(resource, new, namespace, options)
+        if resource.resource in VERSION_NEEDED and not new["metadata"].get("resourceVersion"):
+            raise envelope.version_missing(resource, name)
+        return self._replace(resource, old, new, subresource, options)
+
+    def patch(
+        self,
+        resource: ResourceType,
+        namespace: str,
+        name: str,
+        kind: str,
+        patch: Any,
+        *,
+        subresource: str = "",
+        options: WriteOptions = DEFAULTS,
+    ) -> Outcome:
+        """Patch an object; `kind` is the patch's content type. An apply makes a missing object."""
+        if kind == APPLY_PATCH:
+            return self._apply(resource, namespace, name, patch, subresource, options)
+        old = self.get(resource, namespace, name)
+        target = scale.scale_of(old) if subresource == "scale" else old
+        try:
+            if kind == JSON_PATCH:
+                new = json_patch(target, patch)
+            elif kind == MERGE_PATCH:
+                new = _merged(target, patch)
+            else:
+                new = strategic_merge_patch(target, patch, _shape(resource))
+        except PatchError as error:
+            raise envelope.patch_refused(error) from None
+        if subresource == "scale":
+            new = scale.with_scale(old, new)
+        new = envelope.prepared(resource, new, namespace, name)
+        return self._replace(resource, old, new, subresource, options)
+
+    def apply(
+        self, document: Document, *, options: WriteOptions | None = None
+    ) -> tuple[str, Outcome]:
+        """Server-side apply of a manifest: `created`, `configured` or `unchanged`, and the outcome.
+
+        Raises StatusError, also for a kind that the server doesn't have.
+        """
+        resource = by_kind(str(document.get("apiVersion")), str(document.get("kind")))
+        if resource is None:
+            raise status.bad_request(
+                f'no matches for kind "{document.get("kind")}" in version '
+                f'"{document.get("apiVersion")}"'
+            )
+        namespace = (namespace_of(document) or "default") if resource.namespaced else ""
+        options = options or WriteOptions(manager="testbed", force=True)
+        outcome = self._apply(resource, namespace, name_of(document), document, "", options)
+        word = "created" if outcome.created else "configured" if outcome.changed else "unchanged"
+        return word, outcome
+
+    # deleting
+
+    def delete(
+        self,
+        resource: ResourceType,
+        namespace: str,
+        name: str,
+        options: DeleteOptions = DELETE_DEFAULTS,
+    ) -> tuple[Document, bool]:
+        """Delete an object, or mark it while grace or finalizers hold it: (last state, gone)."""
+        old = self.get(resource, namespace, name)
+        envelope.check_preconditions(resource, old, options)
+        if resource.resource == "namespaces" and name in LASTING_NAMESPACES:
+            raise status.forbidden("namespaces", name, "", "this namespace may not be deleted")
+        grace = envelope.grace_of(resource, old, options)
+        finalizers = envelope.FINALIZERS.get(options.propagation, ())
+        if options.dry_run:
+            return old, not grace and not finalizers and not old["metadata"].get("finalizers")
+        gone = self.store.delete(
+            resource.resource, namespace, name, grace=grace, finalizers=finalizers
+        )
+        return gone, self.store.find(resource.resource, namespace, name) is None
+
+    def delete_collection(
+        self,
+        resource: ResourceType,
+        namespace: str | None,
+        options: DeleteOptions = DELETE_DEFAULTS,
+        *,
+        labels: str = "",
+        fields: str = "",
+    ) -> Documents:
+        """Delete what the selectors choose; returns the last states."""
+        return [
+            self.delete(resource, namespace_of(document), name_of(document), options)[0]
+            for document in self.list(resource, namespace, labels=labels, fields=fields)
+        ]
+
+    # the steps
+
+    def _create(
+        self,
+        resource: ResourceType,
+        new: Document,
+        namespace: str,
+        options: WriteOptions,
+        *,
+        applied: bool = False,
+    ) -> Outcome:
+        self._check_namespace(resource, namespace, new)
+        self._name(resource, namespace, new["metadata"])
+        admitted = self._admission.create(
+            resource.resource,
+            new,
+            namespace=namespace,
+            dry_run=options.dry_run,
+            field_validation=options.field_validation,
+        )
+        stored = admitted.document
+        name = name_of(stored)
+        if self.store.find(resource.resource, namespace, name) is not None:
+            admitted.undo()
+            raise status.already_exists(resource.resource, name, resource.group)
+        if not applied:
+            writer = self._writer(resource, options, "Update")
+            server_side.record_update(None, new, stored, writer, _shape(resource))
+        if options.dry_run:
+            stored["metadata"].update(
+                uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
+            )
+        else:
+            stored = self.store.create(resource.resource, stored)
+        return Outcome(stored, tuple(admitted.warnings), created=True)
+
+    def _apply(
+        self,
+        resource: ResourceType,
+        namespace: str,
+        name: str,
+        configuration: Any,
+        subresource: str,
+        options: WriteOptions,
+    ) -> Outcome:
+        configuration = envelope.prepared(resource, configuration, namespace, name)
+        if configuration["metadata"].get("managedFields"):
+            raise status.bad_request("metadata.managedFields must be nil")
+        old = self.store.find(resource.resource, namespace, name)
+        sent = configuration["metadata"].pop("resourceVersion", None)
+        if old is None and (subresource or sent):
+            raise status.not_found(resource.resource, name, resource.group)
+        if old is not None and sent and sent != old["metadata"]["resourceVersion"]:
+            raise envelope.stale(resource, name)
+        writer = replace(self._writer(resource, options, "Apply"), subresource=subresource)
+        shape = _shape(resource)
+        try:
+            new = server_side.apply(old, configuration, writer, shape, force=options.force)
+        except server_side.ApplyConflictError as error:
+            details = {"causes": error.causes()}
+            raise status.StatusError(409, "Conflict", str(error), details) from None
+        if old is None:
+            return self._create(resource, new, namespace, options, applied=True)
+        return self._replace(resource, old, new, subresource, options, applied=True)
+
+    def _replace(
+        self,
+        resource: ResourceType,
+        old: Document,
+        new: Document,
+        subresource: str,
+        options: WriteOptions,
+        *,
+        applied: bool = False,
+    ) -> Outcome:
+        """Put `new` in `old`'s place once it is admitted."""
+        name = name_of(old)
+        sent = new["metadata"].get("resourceVersion")
+        if sent and sent != old["metadata"]["resourceVersion"]:
+            raise envelope.stale(resource, name)
+        envelope.keep_server_fields(resource, old, new, subresource)
+        admitted = self._admission.update(
+            resource.resource,
+            new,
+            old,
+            subresource=subresource,
+            dry_run=options.dry_run,
+            field_validation=options.field_validation,
+        )
+        stored = admitted.document
+        if not applied:
+            writer = replace(self._writer(resource, options, "Update"), subresource=subresource)
+            server_side.record_update(old, new, stored, writer, _shape(resource))
+        if options.dry_run or stored == old:
+            return Outcome(stored, tuple(admitted.warnings), changed=stored != old)
+        stored = self.store.update(resource.resource, stored, status=subresource == "status")
+        return Outcome(stored, tuple(admitted.warnings))
+
+    def _writer(
+        self, resource: ResourceType, options: WriteOptions, operation: str
+    ) -> server_side.Manager:
+        return server_side.Manager(
+            options.manager,
+            operation,
+            resource.api_version,
+            "",
+            self.store.timestamp(),
+            frozenset(),
+        )
+
+    def _name(self, resource: ResourceType, namespace: str, meta: Document) -> None:
+        """Fill in a name made from generateName that is free."""
+        if meta.get("name") or not meta.get("generateName"):
+            return
+        for _ in range(NAME_ATTEMPTS):
+            meta["name"] = generate(str(meta["generateName"]), self._random)
+            if self.store.find(resource.resource, namespace, meta["name"]) is None:
+                return
+
+    def _check_namespace(self, resource: ResourceType, namespace: str, new: Document) -> None:
+        """The namespace exists and isn't being deleted.
+
+        Source: plugin/pkg/admission/namespace/lifecycle.
+        """
+        if not resource.namespaced:
+            return
+        found = self.store.find("namespaces", "", namespace)
+        if found is None:
+            raise status.not_found("namespaces", namespace)
+        if found["metadata"].get("deletionTimestamp"):
+            refusal = status.forbidden(
+                resource.resource,
+                name_of(new),
+                resource.group,
+                f"unable to create new content in namespace {namespace} "
+                "because it is being terminated",
+            )
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            refusal.details["causes"] = [cause]
+            raise refusal
+
+    def _follow(self, event: Event) -> None:
+        """What goes with an object: its allocations, a Service's Endpoints."""
+        if event.type is not EventType.DELETED:
+            return
+        self._admission.released(event.resource, event.object)
+        if event.resource == "services":
+            key = namespace_of(event.object), name_of(event.object)
+            if self.store.find("endpoints", *key) is not None:
+                self.store.delete("endpoints", *key)
+
+
+def _merged(target: Document, patch: Any) -> Document:
+    if not isinstance(patch, dict):
+        raise PatchError("a merge patch is an object", malformed=True)
+    merged: Document = merge_patch(target, patch)
+    return merged
+
+
+def _shape(resource: ResourceType) -> Shape:
+    return shape_of(resource.api_version, resource.kind)

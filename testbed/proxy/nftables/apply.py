@@ -1,0 +1,358 @@
+"""nftables mode's way into the kernel: RuleSets as nf_tables transactions.
+
+A partial sync is one transaction. A full sync is several, in an order in which every step leaves
+working rules: the shared sets and chains; the Services' chains by the hundred; then, at once, all
+elements that lead to them; last, what nothing leads to any more.
+
+Many small steps because the kernel's work for a new set grows with the table's sets (names are
+compared with all of them, and with the transaction's): so anonymous sets get finished names instead
+of `__map%d`, for which the kernel would search the first free number among all.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from time import perf_counter
+from typing import TypeVar
+
+from testbed.netlink import attributes
+from testbed.proxy.kernel import dump
+from testbed.proxy.kernel.applier import FULL, NOTHING, PARTIAL, SyncReport
+from testbed.proxy.kernel.messages import Message, TableMessages
+from testbed.proxy.kernel.transaction import Namespace, RuleError, Transactions
+from testbed.proxy.nftables.encode import (
+    element,
+    encode_hook,
+    encode_rule,
+    encode_set,
+    userdata_comment,
+)
+from testbed.proxy.nftables.keys import Unencodable, pack_key
+from testbed.proxy.nftables.ruleset import (
+    TABLE,
+    TABLE_COMMENT,
+    Chain,
+    Difference,
+    ElementKey,
+    ElementValue,
+    RuleSet,
+    ServiceRules,
+    SetSpec,
+)
+
+#: Services in one transaction of a full sync.
+SERVICES_AT_ONCE = 500
+#: Elements in one message: an attribute holds less than 64 KiB, an element less than 700 bytes.
+_ELEMENTS_AT_ONCE = 80
+
+T = TypeVar("T")
+
+
+class NftablesApplier:
+    """One family's rules of nftables mode in one namespace. See `Applier`."""
+
+    def __init__(self, namespace: Namespace, family: str) -> None:
+        self.namespace = namespace
+        self.family = family
+        self._door = Transactions(namespace)
+        self._messages = TableMessages(family, TABLE)
+        self._applied: RuleSet | None = None
+        self._generation = 0
+        self._numbers = itertools.count(1)
+        self._name_start = ""
+        self._key_types: dict[str, tuple[str, ...]] = {}
+
+    def close(self) -> None:
+        self._door.close()
+
+    def sync(self, ruleset: RuleSet) -> SyncReport:
+        """See `Applier.sync`. A partial sync that the kernel refuses is tried in full at once."""
+        started = perf_counter()
+        before = self._door.count
+        previous, self._applied = self._applied, None
+        if previous is None:
+            kind, rules = FULL, self._sync_fully(ruleset)
+        else:
+            kind, rules = self._sync_changes(ruleset, previous)
+        self._applied = ruleset
+        self._generation = dump.generation(self._door.netlink)
+        return SyncReport(kind, perf_counter() - started, rules, self._door.count - before)
+
+    def _sync_changes(self, ruleset: RuleSet, previous: RuleSet) -> tuple[str, int]:
+        difference = ruleset.difference(previous)
+        if not difference:
+            return NOTHING, 0
+        if difference.static:
+            return FULL, self._sync_fully(ruleset)
+        try:
+            return PARTIAL, self._sync_partially(difference)
+        except RuleError:
+            return FULL, self._sync_fully(ruleset)
+
+    # Full
+
+    def _sync_fully(self, ruleset: RuleSet) -> int:
+        there = self._present()
+        self._name_start = f"__map{self._door.netlink.next_sequence()}x{there.generation:x}x"
+        self._key_types = {spec.name: tuple(spec.key_type.split(" . ")) for spec in ruleset.sets}
+        rules = self._put_frame(ruleset, there)
+        for services in _chunks(list(ruleset.ordered()), SERVICES_AT_ONCE):
+            rules += self._put_services([rules_of for _, rules_of in services], there)
+        rules += self._put_elements(ruleset, there)
+        self._remove_stale(ruleset, there)
+        return rules
+
+    def _present(self) -> _Present:
+        netlink = self._door.netlink
+        generation = dump.generation(netlink)
+        if TABLE not in dump.tables(netlink, self.family):
+            return _Present(generation, set(), set())
+        chains = {chain.name for chain in dump.chains(netlink, self.family) if chain.table == TABLE}
+        return _Present(generation, chains, dump.sets(netlink, self.family, TABLE))
+
+    def _put_frame(self, ruleset: RuleSet, there: _Present) -> int:
+        """The table, its shared sets and its base and shared chains with their rules."""
+        batch = [self._messages.new_table(userdata_comment(TABLE_COMMENT))]
+        batch += [self._new_set(spec) for spec in ruleset.sets if spec.name not in there.sets]
+        batch += self._chains(ruleset.chains, there.chains)
+        self._door.commit(batch)
+        return sum(len(chain.rules) for chain in ruleset.chains)
+
+    def _put_services(self, services: Iterable[ServiceRules], there: _Present) -> int:
+        """Chains and sets of some Services; nothing leads to the new ones yet."""
+        batch: list[Message] = []
+        chains = [chain for rules in services for chain in rules.chains]
+        sets = [spec for rules in services for spec in rules.sets]
+        batch += [self._messages.flush_chain(c.name) for c in chains if c.name in there.chains]
+        batch += [self._messages.delete_set(s.name) for s in sets if s.name in there.sets]
+        batch += [self._new_set(spec) for spec in sets]
+        batch += self._chains(chains, set())
+        self._door.commit(batch)
+        return sum(len(chain.rules) for chain in chains)
+
+    def _put_elements(self, ruleset: RuleSet, there: _Present) -> int:
+        """Bring the shared sets from what they hold to what they should, all at once."""
+        removed: dict[str, list[bytes]] = {}
+        added: dict[str, dict[str, ElementValue]] = {}
+        for name, wanted in ruleset.contents().items():
+            kinds = self._key_types[name]
+            held = self._held(name) if name in there.sets else {}
+            packed = {pack_key(key, kinds): (key, value) for key, value in wanted.items()}
+            same = {
+                key
+                for key, (text, value) in packed.items()
+                if held.get(key) == _payload_of(self._element(name, text, value))
+            }
+            removed[name] = [element(key) for key in held if key not in same]
+            added[name] = dict(pair for key, pair in packed.items() if key not in same)
+        batch = [
+            self._messages.delete_elements(name, some, f"elements of {name}")
+            for name, elements in removed.items()
+            for some in _chunks(elements, _ELEMENTS_AT_ONCE)
+        ]
+        for name, values in added.items():
+            batch += self._additions(name, values)
+        self._door.commit(batch)
+        return sum(len(values) for values in added.values())
+
+    def _held(self, name: str) -> dict[bytes, bytes]:
+        """The elements of a set: key to everything that is kept of an element."""
+        return {
+            bytes(attributes(attributes(body)[1])[1]): _payload_of(body)
+            for body in dump.elements(self._door.netlink, self.family, TABLE, name)
+        }
+
+    def _remove_stale(self, ruleset: RuleSet, there: _Present) -> None:
+        """Delete what is in the table and not in `ruleset`.
+
+        Kernels before 6.2 give up the references of deleted elements late and answer EBUSY: then
+        it stays, without harm, until the next full sync.
+        """
+        chains = there.chains - {chain.name for chain in ruleset.all_chains()}
+        sets = there.sets - {spec.name for spec in ruleset.all_sets()}
+        batch = [self._messages.flush_chain(name) for name in sorted(chains)]
+        batch += [self._messages.delete_chain(name) for name in sorted(chains)]
+        batch += [self._messages.delete_set(name) for name in sorted(sets)]
+        try:
+            self._door.commit(batch)
+        except RuleError as error:
+            if error.code != errno.EBUSY:
+                raise
+
+    # Partial
+
+    def _sync_partially(self, difference: Difference) -> int:
+        messages = self._messages
+        chains, sets = difference.chains(), difference.sets()
+        gone = [before for before, after in chains.values() if before and not after]
+        written = [after for _, after in chains.values() if after]
+        existing = {before.name for before, _ in chains.values() if before}
+        batch = [messages.flush_chain(chain.name) for chain in written if chain.name in existing]
+        old_elements = _by_set((key, old) for key, (old, _) in difference.elements.items() if old)
+        new_elements = _by_set((key, new) for key, (_, new) in difference.elements.items() if new)
+        for name, values in old_elements.items():
+            batch += self._removals(name, values)
+        batch += [messages.flush_chain(chain.name) for chain in gone]
+        batch += [messages.delete_chain(chain.name) for chain in gone]
+        batch += [messages.delete_set(name) for name, (before, _) in sets.items() if before]
+        batch += [self._new_set(after) for _, after in sets.values() if after]
+        batch += self._chains(written, set())
+        for name, values in new_elements.items():
+            batch += self._additions(name, values)
+        self._door.commit(batch)
+        return sum(len(chain.rules) for chain in written) + len(difference.elements)
+
+    # Messages
+
+    def _new_set(self, spec: SetSpec) -> Message:
+        try:
+            made = encode_set(
+                spec.key_type, spec.value_type, spec.comment, spec.flags, spec.size, spec.timeout
+            )
+        except (Unencodable, KeyError) as error:
+            raise self._error(f"{spec.kind} {spec.name}", str(error)) from error
+        return self._messages.new_set(spec.name, made, next(self._numbers))
+
+    def _chains(self, chains: Iterable[Chain], emptied: set[str]) -> Iterator[Message]:
+        """Make all chains, empty those in `emptied`, then add the rules: they may jump anywhere."""
+        chains = list(chains)
+        for chain in chains:
+            hook = encode_hook(chain.hook) if chain.hook else None
+            comment = userdata_comment(chain.comment) if chain.comment else b""
+            yield self._messages.new_chain(chain.name, hook, comment)
+        for chain in chains:
+            if chain.name in emptied:
+                yield self._messages.flush_chain(chain.name)
+        for chain in chains:
+            for line in chain.rules:
+                yield from self._rule(chain.name, line)
+
+    def _rule(self, chain: str, line: str) -> Iterator[Message]:
+        words = f"{chain}: {line}"
+        try:
+            encoded = encode_rule(self.family, line, self._allocate)
+        except Unencodable as error:
+            raise self._error(words, str(error)) from error
+        for each in encoded.sets:
+            yield self._messages.new_set(each.name, each.attributes, each.number, words)
+            for some in _chunks(each.elements, _ELEMENTS_AT_ONCE):
+                yield self._messages.new_elements(each.name, some, words, set_id=each.number)
+        yield self._messages.new_rule(chain, encoded.attributes, words)
+
+    def _allocate(self, kind: str) -> tuple[str, int]:
+        number = next(self._numbers)
+        return f"{self._name_start}{number}", number
+
+    def _element(self, name: str, key: str, value: ElementValue) -> bytes:
+        try:
+            packed = pack_key(key, self._key_types[name])
+            return element(packed, verdict=value.verdict, comment=value.comment)
+        except (Unencodable, KeyError, ValueError, OSError) as error:
+            raise self._error(f"element {key} of {name}", str(error)) from error
+
+    def _additions(self, name: str, values: Mapping[str, ElementValue]) -> Iterator[Message]:
+        for some in _chunks(list(values.items()), _ELEMENTS_AT_ONCE):
+            packed = [self._element(name, key, value) for key, value in some]
+            words = f"elements of {name}: {', '.join(key for key, _ in some)}"
+            yield self._messages.new_elements(name, packed, words)
+
+    def _removals(self, name: str, values: Mapping[str, ElementValue]) -> Iterator[Message]:
+        kinds = self._key_types[name]
+        for some in _chunks(list(values), _ELEMENTS_AT_ONCE):
+            packed = [element(pack_key(key, kinds)) for key in some]
+            words = f"elements of {name}: {', '.join(some)}"
+            yield self._messages.delete_elements(name, packed, words)
+
+    def _error(self, line: str, reason: str) -> RuleError:
+        return RuleError(self.namespace.name, TABLE, line, reason, errno.EINVAL)
+
+    # Watching and cleaning up
+
+    def rules_present(self) -> bool:
+        """See `Applier.rules_present`. Cheap while nobody has committed anything since."""
+        if self._applied is None:
+            return False
+        generation = dump.generation(self._door.netlink)
+        if generation == self._generation:
+            return True
+        if self._all_there(self._applied):
+            self._generation = generation
+            return True
+        self._applied = None
+        return False
+
+    def _all_there(self, ruleset: RuleSet) -> bool:
+        """Chains count their rules in their uses; elements are counted."""
+        uses = {
+            chain.name: chain.uses
+            for chain in dump.chains(self._door.netlink, self.family)
+            if chain.table == TABLE
+        }
+        least, held = _least_uses(ruleset), ruleset.contents()
+        if any(uses.get(name, -1) < count for name, count in least.items()):
+            return False
+        present = dump.sets(self._door.netlink, self.family, TABLE)
+        if any(spec.name not in present for spec in ruleset.all_sets()):
+            return False
+        return all(
+            len(dump.elements(self._door.netlink, self.family, TABLE, name)) == len(values)
+            for name, values in held.items()
+        )
+
+    def cleanup(self) -> None:
+        """See `Applier.cleanup`: the table is wholly ours."""
+        self._applied = None
+        if TABLE in dump.tables(self._door.netlink, self.family):
+            self._door.commit([self._messages.delete_table()])
+
+    def rules_of(self, table: str, chain: str) -> list[tuple[int, str]]:
+        """See `Applier.rules_of`; the text is nft's."""
+        if self._applied is None or table != TABLE:
+            return []
+        lines = next((c.rules for c in self._applied.all_chains() if c.name == chain), ())
+        handles = dump.handles(self._door.netlink, self.family, table, chain)
+        return list(zip(handles, lines, strict=False))
+
+
+class _Present:
+    """What the table held before a full sync."""
+
+    def __init__(self, generation: int, chains: set[str], sets: set[str]) -> None:
+        self.generation = generation
+        self.chains = chains
+        self.sets = sets
+
+
+def _least_uses(ruleset: RuleSet) -> dict[str, int]:
+    """Of every chain: its rules and the jumps and gotos of elements to it."""
+    uses = {chain.name: len(chain.rules) for chain in ruleset.all_chains()}
+    for values in ruleset.contents().values():
+        for value in values.values():
+            target = value.verdict.removeprefix("goto ").removeprefix("jump ")
+            if target in uses:
+                uses[target] += 1
+    return uses
+
+
+def _payload_of(body: bytes | memoryview) -> bytes:
+    """What of an element is the same in what is sent and what is dumped."""
+    held = attributes(body)
+    if 1 not in held:  # with its own header, as `element` makes it
+        held = attributes(next(iter(held.values())))
+    return b"".join(bytes(held[kind]) if kind in held else b"-" for kind in (1, 2, 6))
+
+
+def _by_set(
+    elements: Iterable[tuple[ElementKey, ElementValue]],
+) -> dict[str, dict[str, ElementValue]]:
+    found: dict[str, dict[str, ElementValue]] = {}
+    for key, value in elements:
+        found.setdefault(key.container, {})[key.key] = value
+    return found
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

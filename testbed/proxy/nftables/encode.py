@@ -1,0 +1,559 @@
+"""The texts that `nft list` prints as nf_tables rules, sets and elements, as nft 1.0.6 makes them.
+
+Only the language of the proxy's rules is known; anything else is Unencodable. User data (comments,
+byte orders, what a set's key was made of) is what makes `nft list` print the same text again.
+Source: nftables src/netlink_linearize.c, src/netlink.c; libnftnl include/udata.h.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from testbed.api.objects import IPV4, IPV6
+from testbed.netlink import attribute, be32, be64, nested, text
+from testbed.proxy.kernel import expressions as nft
+from testbed.proxy.kernel.expressions import CMP_EQ, CMP_NEQ
+from testbed.proxy.kernel.messages import FAMILIES, Hook
+from testbed.proxy.nftables.keys import (
+    KEY_TYPES,
+    PROTOCOLS,
+    Unencodable,
+    address,
+    intervals,
+    network,
+    pack_key,
+    register,
+    type_number,
+    type_size,
+)
+
+SET_ANONYMOUS = 1
+SET_CONSTANT = 2
+SET_INTERVAL = 4
+SET_MAP = 8
+SET_TIMEOUT = 16
+SET_EVAL = 32
+_SET_FLAGS = {"dynamic": SET_EVAL, "timeout": SET_TIMEOUT, "interval": SET_INTERVAL}
+
+#: The key and data types as numbers of libnftnl's user data and nf_tables.
+_VERDICT_TYPE = 0xFFFFFF00
+_ELEMENT_IS_INTERVAL_END = 1
+
+_TOKEN = re.compile(r'"[^"]*"|[{},]|[^\s{},]+')
+_CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+_CT_STATUSES = {"snat": 0x10, "dnat": 0x20}
+_PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
+_HOOK = re.compile(r"type (\w+) hook (\w+) priority (?:(-?\d+)|(\w+)(?: ([-+]) (\d+))?)")
+_VERDICTS = {"accept": nft.ACCEPT, "drop": nft.DROP, "return": nft.RETURN}
+_JUMPS = {"jump": nft.JUMP, "goto": nft.GOTO}
+#: ICMP's and ICMPv6's code for "port unreachable".
+_UNREACHABLE_PORT = {IPV4: 3, IPV6: 4}
+
+
+@dataclass(frozen=True, slots=True)
+class AnonymousSet:
+    """A set or map written into a rule: made before it in the same transaction."""
+
+    name: str
+    number: int
+    attributes: bytes
+    elements: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRule:
+    """A rule's attributes, and the anonymous sets that must exist before it."""
+
+    attributes: bytes
+    sets: tuple[AnonymousSet, ...]
+
+
+#: Gives a name and a number to an anonymous set.
+Allocate = Callable[[str], tuple[str, int]]
+
+
+def encode_rule(family: str, line: str, allocate: Allocate) -> EncodedRule:
+    """Encode one rule of `family` (IPV4 or IPV6 of `api.objects`); raises Unencodable."""
+    reader = _Rule(family, _TOKEN.findall(line), allocate)
+    try:
+        reader.read()
+    except (IndexError, KeyError, ValueError, OSError, struct.error) as error:
+        if isinstance(error, Unencodable):
+            raise
+        raise Unencodable(f"can't be understood: {error!r}") from error
+    encoded = nested(4, *reader.parts)
+    if reader.comment:
+        encoded += attribute(7, userdata_comment(reader.comment))
+    return EncodedRule(encoded, tuple(reader.sets))
+
+
+class _Rule:
+    """Reads a rule's words from left to right and collects expressions."""
+
+    def __init__(self, family: str, words: list[str], allocate: Allocate) -> None:
+        self.family = family
+        self.words = words
+        self.place = 0
+        self.allocate = allocate
+        self.parts: list[bytes] = []
+        self.sets: list[AnonymousSet] = []
+        self.comment = ""
+
+    def read(self) -> None:
+        while self.place < len(self.words):
+            word = self.take()
+            handler = _STATEMENTS.get(word)
+            if handler is None:
+                raise Unencodable(f"unknown word {word!r}")
+            handler(self, word)
+
+    def take(self) -> str:
+        word = self.words[self.place]
+        self.place += 1
+        return word
+
+    def take_if(self, *words: str) -> bool:
+        """Take `words` if they come next."""
+        end = self.place + len(words)
+        if tuple(self.words[self.place : end]) != words:
+            return False
+        self.place = end
+        return True
+
+    def expect(self, *words: str) -> None:
+        if not self.take_if(*words):
+            raise Unencodable(f"expected {' '.join(words)!r} after {self.words[self.place - 1]!r}")
+
+    # Matches
+
+    def network_field(self, word: str) -> None:
+        self.field((word, self.take()))
+
+    def field(self, first: tuple[str, str]) -> None:
+        """A packet's field, or several joined by dots; then what it is compared with."""
+        fields = [first]
+        while self.take_if("."):
+            fields.append((self.take(), self.take()))
+        words = 0
+        for each in fields:
+            load, size = _load(self.family, each, words)
+            self.parts.append(load)
+            words += size
+        if self.take_if("vmap"):
+            self.parts.append(
+                lookup(self.take().removeprefix("@"), destination=nft.REGISTER_VERDICT)
+            )
+            return
+        negated = self.take_if("!=")
+        value = self.take()
+        if value.startswith("@"):
+            self.parts.append(lookup(value[1:], negated=negated))
+        elif value == "{":
+            self.parts.append(self.address_set(first, negated))
+        else:
+            self.compare_field(first, value, negated)
+
+    def compare_field(self, field: tuple[str, str], value: str, negated: bool) -> None:
+        operator = CMP_NEQ if negated else CMP_EQ
+        if field == ("meta", "l4proto"):
+            self.parts.append(nft.compare(bytes((PROTOCOLS[value],)), operator))
+            return
+        packed, bits = network(self.family, value)
+        if bits == 8 * len(packed):
+            self.parts.append(nft.compare(packed, operator))
+        elif bits % 8 == 0 and bits:
+            self.parts[-1] = _load_address(self.family, field[1], bits // 8)
+            self.parts.append(nft.compare(packed[: bits // 8], operator))
+        else:
+            mask = ((1 << bits) - 1 << 8 * len(packed) - bits).to_bytes(len(packed), "big")
+            self.parts.append(nft.bitwise(mask, bytes(len(packed))))
+            self.parts.append(nft.compare(packed, operator))
+
+    def address_set(self, field: tuple[str, str], negated: bool) -> bytes:
+        values = [word for word in self.until_brace() if word != ","]
+        name, number = self.allocate("set")
+        made, elements = _address_set(self.family, field[1], values)
+        self.sets.append(AnonymousSet(name, number, made, elements))
+        return lookup(name, number=number, negated=negated)
+
+    def until_brace(self) -> Iterator[str]:
+        """The words up to `}`, which is taken too."""
+        while (word := self.take()) != "}":
+            yield word
+
+    def meta(self, word: str) -> None:
+        key = self.take()
+        if key == "l4proto":
+            self.field((word, key))
+        elif key != "mark":
+            raise Unencodable(f"unknown meta {key}")
+        elif self.take_if("set", "meta", "mark"):
+            self.set_mark()
+        else:
+            self.expect("&")
+            mask = mark(self.take())
+            operator = CMP_NEQ if self.take_if("!=") else CMP_EQ
+            self.parts.append(nft.meta_load(nft.META_MARK) + nft.bitwise(mask, bytes(4)))
+            self.parts.append(nft.compare(mark(self.take()), operator))
+
+    def set_mark(self) -> None:
+        operator, bits = self.take(), mark(self.take())
+        if operator == "|":
+            kept = bytes(byte ^ 0xFF for byte in bits)
+        elif operator == "^":
+            kept = b"\xff" * 4
+        else:
+            raise Unencodable(f"unknown operator {operator}")
+        self.parts.append(nft.meta_load(nft.META_MARK) + nft.bitwise(kept, bits))
+        self.parts.append(nft.meta_set(nft.META_MARK))
+
+    def conntrack(self, word: str) -> None:
+        key = self.take()
+        names, number = (_CT_STATES, 0) if key == "state" else (_CT_STATUSES, 2)
+        bits = sum(names[name] for name in self.take().split(","))
+        self.parts.append(_conntrack(number, bits))
+
+    def fib(self, word: str) -> None:
+        side = self.take()
+        self.expect("type", "local")
+        self.parts.append(
+            nft.expression("fib", be32(1, 1), be32(2, 3), be32(3, {"saddr": 1, "daddr": 2}[side]))
+            + nft.compare(struct.pack("=I", 2))
+        )
+
+    def interface(self, word: str) -> None:
+        key = nft.META_IIFNAME if word == "iifname" else nft.META_OIFNAME
+        operator = CMP_NEQ if self.take_if("!=") else CMP_EQ
+        name = self.take().strip('"')
+        packed = name[:-1].encode() if name.endswith("*") else struct.pack("16s", name.encode())
+        self.parts.append(nft.meta_load(key) + nft.compare(packed, operator))
+
+    # Statements
+
+    def verdict(self, word: str) -> None:
+        self.parts.append(nft.immediate_verdict(_VERDICTS[word]))
+
+    def jump(self, word: str) -> None:
+        self.parts.append(nft.immediate_verdict(_JUMPS[word], self.take()))
+
+    def reject(self, word: str) -> None:
+        code = bytes((_UNREACHABLE_PORT[self.family],))
+        self.parts.append(nft.expression("reject", be32(1, 0), attribute(2, code)))
+
+    def masquerade(self, word: str) -> None:
+        flags = 0x10 if self.take_if("fully-random") else 0
+        self.parts.append(nft.expression("masq", *([be32(1, flags)] if flags else [])))
+
+    def numgen(self, word: str) -> None:
+        """`numgen random mod N vmap { 0 : goto CHAIN, … }`"""
+        self.random()
+        self.expect("vmap", "{")
+        pairs = [_numbered(entry) for entry in self.entries()]
+        elements = tuple(
+            element(struct.pack("=I", number), verdict=words) for number, words in pairs
+        )
+        self.mapped(elements, _VERDICT_TYPE, 16, _MAP_TO_VERDICT, nft.REGISTER_VERDICT)
+
+    def random(self) -> None:
+        self.expect("random", "mod")
+        modulus = int(self.take())
+        self.parts.append(
+            nft.expression("numgen", be32(1, 1), be32(2, modulus), be32(3, 1), be32(4, 0))
+        )
+
+    def entries(self) -> list[list[str]]:
+        """The entries up to the closing brace, each as its words."""
+        found: list[list[str]] = [[]]
+        for word in self.until_brace():
+            if word == ",":
+                found.append([])
+            else:
+                found[-1].append(word)
+        return found
+
+    def mapped(
+        self, elements: tuple[bytes, ...], data: int, size: int, userdata: bytes, destination: int
+    ) -> None:
+        name, number = self.allocate("map")
+        flags = SET_ANONYMOUS | SET_CONSTANT | SET_MAP
+        made = (
+            be32(3, flags)
+            + be32(4, KEY_TYPES["integer"][0])
+            + be32(5, 4)
+            + be32(6, data)
+            + be32(7, size)
+            + nested(9, be32(1, len(elements)))
+            + attribute(13, userdata)
+        )
+        self.sets.append(AnonymousSet(name, number, made, elements))
+        self.parts.append(lookup(name, number=number, destination=destination))
+
+    def dnat(self, word: str) -> None:
+        """`dnat to ADDRESS:PORT`, or `dnat ip to numgen random mod N map { 0 : ADDRESS . PORT }`"""
+        words = 4 if self.family == IPV6 else 1
+        if self.take_if("ip" if self.family == IPV4 else "ip6"):
+            self.expect("to", "numgen")
+            self.random()
+            self.expect("map", "{")
+            elements = tuple(
+                element(struct.pack("=I", number), data=pack_key(key, _ADDRESS_PORT[self.family]))
+                for number, key in map(_numbered, self.entries())
+            )
+            kinds = _ADDRESS_PORT[self.family]
+            self.mapped(elements, type_number(kinds), type_size(kinds), _MAP_TO_DATA, 1)
+            port_register = register(words)
+        else:
+            self.expect("to")
+            host, _, port = self.take().rpartition(":")
+            packed = address(self.family, host.strip("[]"))
+            self.parts.append(nft.immediate(packed, 1))
+            self.parts.append(nft.immediate(int(port).to_bytes(2, "big"), 2))
+            port_register = 2
+        self.parts.append(_nat(self.family, port_register))
+
+    def update(self, word: str) -> None:
+        name = self.take().removeprefix("@")
+        self.expect("{")
+        load, _ = _load(self.family, (self.take(), self.take()), 0)
+        self.expect("}")
+        self.parts.append(load)
+        self.parts.append(nft.expression("dynset", be32(4, 1), be32(3, 1), text(1, name)))
+
+    def read_comment(self, word: str) -> None:
+        self.comment = self.take().strip('"')
+
+
+_STATEMENTS: dict[str, Callable[[_Rule, str], None]] = {
+    "ip": _Rule.network_field,
+    "ip6": _Rule.network_field,
+    "meta": _Rule.meta,
+    "ct": _Rule.conntrack,
+    "fib": _Rule.fib,
+    "iifname": _Rule.interface,
+    "oifname": _Rule.interface,
+    "accept": _Rule.verdict,
+    "drop": _Rule.verdict,
+    "return": _Rule.verdict,
+    "jump": _Rule.jump,
+    "goto": _Rule.jump,
+    "reject": _Rule.reject,
+    "masquerade": _Rule.masquerade,
+    "numgen": _Rule.numgen,
+    "dnat": _Rule.dnat,
+    "update": _Rule.update,
+    "comment": _Rule.read_comment,
+}
+
+_ADDRESS_PORT = {
+    IPV4: ("ipv4_addr", "inet_service"),
+    IPV6: ("ipv6_addr", "inet_service"),
+}
+_ADDRESS_OFFSETS = {
+    (IPV4, "saddr"): 12,
+    (IPV4, "daddr"): 16,
+    (IPV6, "saddr"): 8,
+    (IPV6, "daddr"): 24,
+}
+
+
+@lru_cache(maxsize=64)
+def _load(family: str, field: tuple[str, str], words: int) -> tuple[bytes, int]:
+    """Load `field` behind `words` register words; also how many words it takes."""
+    if field[0] in ("ip", "ip6"):
+        size = 16 if family == IPV6 else 4
+        return _load_address(family, field[1], size, register(words)), size // 4
+    if field == ("meta", "l4proto"):
+        return nft.meta_load(nft.META_L4PROTO, register(words)), 1
+    if field == ("th", "dport"):
+        return nft.payload(nft.BASE_TRANSPORT, 2, 2, register(words)), 1
+    raise Unencodable(f"unknown field {' '.join(field)}")
+
+
+def _load_address(family: str, side: str, size: int, into: int = 1) -> bytes:
+    return nft.payload(nft.BASE_NETWORK, _ADDRESS_OFFSETS[family, side], size, into)
+
+
+def mark(word: str) -> bytes:
+    return struct.pack("=I", int(word, 0))
+
+
+@lru_cache(maxsize=64)
+def _conntrack(key: int, bits: int) -> bytes:
+    load = nft.expression("ct", be32(1, 1), be32(2, key))
+    return load + nft.bitwise(struct.pack("=I", bits), bytes(4)) + nft.compare(bytes(4), CMP_NEQ)
+
+
+@lru_cache(maxsize=16)
+def _nat(family: str, port_register: int) -> bytes:
+    """Destination NAT to the address in register 1 and the port in `port_register`."""
+    return nft.expression(
+        "nat",
+        be32(1, 1),
+        be32(2, FAMILIES[family]),
+        be32(3, 1),
+        be32(4, 1),
+        be32(5, port_register),
+        be32(6, port_register),
+        be32(7, 3),
+    )
+
+
+def lookup(
+    name: str, *, number: int = 0, destination: int | None = None, negated: bool = False
+) -> bytes:
+    """Look register 1 up in a set; with `destination` in a map, into that register."""
+    parts = [text(1, name), be32(2, 1)]
+    if destination is not None:
+        parts.append(be32(3, destination))
+    if number:
+        parts.append(be32(4, number))
+    parts.append(be32(5, 1 if negated else 0))
+    return nft.expression("lookup", *parts)
+
+
+def _numbered(entry: list[str]) -> tuple[int, str]:
+    number, colon, *words = entry
+    if colon != ":":
+        raise Unencodable(f"expected ':' in {' '.join(entry)!r}")
+    return int(number), " ".join(words)
+
+
+# User data: (type, length, value) in bytes
+
+
+def _field(kind: int, value: bytes) -> bytes:
+    return bytes((kind, len(value))) + value
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _field(kind, struct.pack("=I", value))
+
+
+def userdata_comment(words: str, kind: int = 0) -> bytes:
+    """A comment as rules, chains, tables and elements (kind 0) or sets (kind 7) carry it."""
+    return _field(kind, words.encode() + b"\0")
+
+
+_HOST_ENDIAN, _BIG_ENDIAN = 1, 2
+_KEY_ORDER, _DATA_ORDER, _MERGE, _KEY_MADE_OF, _DATA_MADE_OF, _DATA_INTERVAL = 0, 1, 2, 3, 4, 6
+_SET_COMMENT = 7
+#: nft's numbers of expressions (verdict, payload, concatenation) and of payload fields.
+_VERDICT, _PAYLOAD, _CONCATENATION = 1, 7, 13
+_PAYLOAD_FIELDS = {
+    (IPV4, "saddr"): (12, 11),
+    (IPV4, "daddr"): (12, 12),
+    (IPV6, "saddr"): (13, 8),
+    (IPV6, "daddr"): (13, 9),
+}
+
+
+def _made_of(kind: int, expression: int, *parts: bytes) -> bytes:
+    return _field(kind, _number(0, expression) + _field(1, b"".join(parts)))
+
+
+_MAP_TO_DATA = _number(_KEY_ORDER, _HOST_ENDIAN) + _number(_DATA_ORDER, 0) + _number(6, 0)
+_MAP_TO_VERDICT = (
+    _number(_KEY_ORDER, _HOST_ENDIAN)
+    + _number(_DATA_ORDER, 0)
+    + _made_of(_DATA_MADE_OF, _VERDICT)
+    + _number(_DATA_INTERVAL, 0)
+)
+
+
+def _address_set(family: str, side: str, values: list[str]) -> tuple[bytes, tuple[bytes, ...]]:
+    """Attributes and elements of `{ ADDRESS, NETWORK, … }`; networks make it an interval set."""
+    kind = "ipv6_addr" if family == IPV6 else "ipv4_addr"
+    number, size = KEY_TYPES[kind]
+    flags = SET_ANONYMOUS | SET_CONSTANT
+    userdata = _number(_KEY_ORDER, _BIG_ENDIAN)
+    if any("/" in value for value in values):
+        flags |= SET_INTERVAL
+        userdata += _number(_MERGE, 1)
+        elements = tuple(
+            element(key, flags=_ELEMENT_IS_INTERVAL_END if is_end else 0, is_open=is_open)
+            for key, is_end, is_open in intervals(family, values)
+        )
+    else:
+        elements = tuple(element(address(family, value)) for value in dict.fromkeys(values))
+    header, field = _PAYLOAD_FIELDS[family, side]
+    userdata += _made_of(_KEY_MADE_OF, _PAYLOAD, _number(0, header), _number(1, field))
+    made = be32(3, flags) + be32(4, number) + be32(5, size)
+    made += nested(9, be32(1, len(elements))) + attribute(13, userdata)
+    return made, elements
+
+
+def element(
+    key: bytes,
+    *,
+    data: bytes = b"",
+    verdict: str = "",
+    comment: str = "",
+    flags: int = 0,
+    is_open: bool = False,
+) -> bytes:
+    """One element (NFTA_LIST_ELEM): key, in maps data or a verdict (`goto CHAIN`, `drop`)."""
+    parts = nft.value(1, key)
+    if verdict:
+        parts += _verdict(verdict)
+    elif data:
+        parts += nft.value(2, data)
+    if flags:
+        parts += be32(3, flags)
+    if comment:
+        parts += attribute(6, userdata_comment(comment))
+    elif is_open:
+        parts += attribute(6, _number(1, 1))
+    return nested(1, parts)
+
+
+def _verdict(words: str) -> bytes:
+    word, _, chain = words.partition(" ")
+    if word in _JUMPS:
+        return nft.verdict(2, _JUMPS[word], chain)
+    return nft.verdict(2, _VERDICTS[word])
+
+
+@lru_cache(maxsize=1024)
+def encode_set(
+    key_type: str, value_type: str, comment: str, flags: tuple[str, ...], size: int, timeout: int
+) -> bytes:
+    """The attributes of a named set, or of a verdict map where `value_type` is given."""
+    kinds = tuple(key_type.split(" . "))
+    joined = len(kinds) > 1
+    bits = sum(_SET_FLAGS[flag] for flag in flags) | (SET_MAP if value_type else 0)
+    userdata = _number(_KEY_ORDER, 0 if joined else KEY_ORDERS.get(kinds[0], _BIG_ENDIAN))
+    made = be32(3, bits) + be32(4, type_number(kinds)) + be32(5, type_size(kinds))
+    if value_type:
+        if value_type != "verdict":
+            raise Unencodable(f"unknown type of map: {value_type}")
+        made += be32(6, _VERDICT_TYPE) + be32(7, 16)
+        userdata += _number(_DATA_ORDER, 0)
+    if joined:
+        userdata += _made_of(_KEY_MADE_OF, _CONCATENATION)
+    if value_type:
+        userdata += _number(_DATA_INTERVAL, 0)
+    if comment:
+        userdata += userdata_comment(comment, _SET_COMMENT)
+    made += nested(9, *([be32(1, size)] if size else []))
+    if timeout:
+        made += be64(11, timeout * 1000)
+    return made + attribute(13, userdata)
+
+
+#: inet_proto and inet_service are big endian too, as addresses are; plain integers aren't.
+KEY_ORDERS = {"integer": _HOST_ENDIAN}
+
+
+def encode_hook(declaration: str) -> Hook:
+    """`type nat hook prerouting priority dstnat - 10` as nf_tables wants it."""
+    found = _HOOK.match(declaration)
+    if found is None:
+        raise Unencodable(f"unknown hook {declaration!r}")
+    kind, hook, plain, named, sign, offset = found.groups()
+    if plain is not None:
+        return Hook(kind, hook, int(plain))
+    return Hook(kind, hook, _PRIORITIES[named] + int(f"{sign or '+'}{offset or 0}"))
