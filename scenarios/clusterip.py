@@ -7,7 +7,6 @@ is no way to the address at all.
 """
 
 from testbed.api.status import StatusError
-
 from testbed.cluster import Cluster
 from testbed.scenario import Steps, expect, scenario
 from testbed.scenario.expect import check
@@ -105,7 +104,7 @@ def clusterip(lab: Cluster, steps: Steps) -> None:
             "pod/caller", target, lambda p: lab.node_of(p.backend) not in ("", "w1")
         )
         steps.show(path)
-        seen = expect(path).met("my-clusterip-service", at="w1").met("dnat", at="w1")
+        seen = expect(path).met("my-clusterip-service", at="w1").picked_endpoint(at="w1")
         seen.translated(at="w1").delivered_to("my-app").source_kept().not_masqueraded()
 
     with steps("The same call can also be answered on the same node"):

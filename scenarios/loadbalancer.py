@@ -70,7 +70,7 @@ def loadbalancer(lab: Cluster, steps: Steps) -> None:
         steps.show(path)
         seen = expect(path).through("client", "router", "lb").translated(at="lb")
         node = next(hop.namespace for hop in path.hops if hop.namespace in lab.node_names())
-        seen.met("my-loadbalancer-service", at=node).met("dnat", at=node).translated(at=node)
+        seen.met("my-loadbalancer-service", at=node).picked_endpoint(at=node).translated(at=node)
         seen.delivered_to("my-app").never_carried(service.cluster_ips[0])
         seen.masqueraded(at=node).source_seen(*lab.node_addresses(node))
 

@@ -76,6 +76,6 @@ def check_each_step(lab: Cluster, path: Path, node: str, cluster_ip: str) -> Non
     """What every tutorial lists, each with the rule that did it."""
     seen = expect(path)
     seen.through("client", "router", node).met("my-nodeport-service", at=node)
-    seen.met("dnat", at=node).translated(at=node).delivered_to("my-app")
+    seen.picked_endpoint(at=node).translated(at=node).delivered_to("my-app")
     seen.never_carried(cluster_ip)
     seen.masqueraded(at=node).source_seen(*lab.node_addresses(node))

@@ -18,17 +18,20 @@ from testbed.api.objects import Node, Pod, Service
 from testbed.emu.load import load_topology
 from testbed.emu.net import Net
 from testbed.errors import CheckFailedError, UsageError
+from testbed.fabric.namespace import Namespace
 from testbed.flow import Path
 from testbed.lab.core import LabCore
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
 from testbed.lab.places import key_of, origin_of, target_of, world_of
 from testbed.naming import check_lab_name
-from testbed.probe.exchange import Request
+from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
 from testbed.runtime.sandboxes import namespace_name
 
 T = TypeVar("T")
+#: The tables that kube-proxy works in, of either mode.
+KUBE_PROXY_TABLES = ("filter", "nat", "mangle", "kube-proxy")
 
 #: What can be applied: YAML text, a file, or objects.
 Manifest = str | FilePath | Document | Iterable[Document]
@@ -65,7 +68,7 @@ class Cluster:
                 lambda: LabCore(self.fabric, self.topology, self.options, loop)
             )
             self._thread.wait(self.core.start(tell))
-            self._observer = Observer(())
+            self._observer = Observer((), meaning=self._meaning)
         except BaseException:
             self.close()
             raise
@@ -86,9 +89,16 @@ class Cluster:
         thread, self._thread = self._thread, None
         if thread is not None:
             if hasattr(self, "core"):
-                thread.call(self.core.close)
+                thread.wait(self.core.close())
             thread.close()
         self.net.stop()
+
+    @property
+    def kubeconfig(self) -> FilePath:
+        """The kubeconfig of a lab with `api=True`; raises UsageError without."""
+        if self.core.api is None:
+            raise UsageError(f"lab {self.name!r} has no API server: give it api=True")
+        return self.core.api.kubeconfig
 
     # changing
 
@@ -108,6 +118,31 @@ class Cluster:
     def scale(self, workload: str, replicas: int) -> None:
         """Scale `deployment/NAME` (or replicaset, statefulset) in namespace default."""
         self._change(lambda: self.core.scale(workload, replicas))
+
+    def patch(
+        self, resource: str, name: str, patch: Document, *, subresource: str = ""
+    ) -> Document:
+        """Merge-patch object `name` (or `namespace/name`) of a resource such as `services`."""
+        key = key_of(name)
+        return self._change(lambda: self.core.patch(resource, key, patch, subresource))
+
+    def stop_node(self, name: str) -> None:
+        """A node fails: its links go down and its kubelet falls silent. Its Pods run on, unseen."""
+        self._change(lambda: self.core.stop_node(name))
+
+    def start_node(self, name: str) -> None:
+        """A stopped node comes back."""
+        self._change(lambda: self.core.start_node(name))
+
+    def set_proxy(self, mode: str, node: str | None = None) -> None:
+        """Change the proxy mode of one node, or of all; the other mode's rules are removed."""
+        nodes = self.node_names() if node is None else [node]
+
+        def change() -> None:
+            for each in nodes:
+                self.core.set_proxy(each, mode)
+
+        self._change(change)
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass on the lab's clock, and come to rest."""
@@ -177,6 +212,9 @@ class Cluster:
 
     # packets
 
+    def _meaning(self, table: str, chain: str, text: str) -> str:
+        return self.core.proxies.meaning(chain, text) if table in KUBE_PROXY_TABLES else ""
+
     def probe(
         self,
         source: str,
@@ -208,15 +246,48 @@ class Cluster:
         **request: Any,
     ) -> Observation:
         """As `probe`, with the frames and trace events that the path was made from."""
+        origin, asked = self._request(source, target, port, protocol, family, request)
+        self._observer.namespaces = self.fabric.namespaces()
+        return self._observer.follow(origin, asked)
+
+    def _request(
+        self,
+        source: str,
+        target: str,
+        port: str,
+        protocol: str,
+        family: str,
+        more: dict[str, Any],
+    ) -> tuple[Namespace, Request]:
+        """The namespace that sends, and the request; `more` are further fields of Request."""
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
         outside = origin.name not in self.node_names() and self.node_of(origin.name) == ""
         found = target_of(
             world, target, port=port, protocol=protocol, outside=outside, family=family
         )
-        asked = Request(found.address, found.port, found.protocol.lower(), **request)
+        return origin, Request(found.address, found.port, found.protocol.lower(), **more)
+
+    def exchange(
+        self,
+        source: str,
+        target: str,
+        *,
+        port: str = "",
+        protocol: str = "tcp",
+        family: str = "",
+        **request: Any,
+    ) -> Outcome:
+        """One real exchange as `probe` makes it, unwatched: quick, for traffic and for counting."""
+        origin, asked = self._request(source, target, port, protocol, family, request)
+        return exchange(origin, asked)
+
+    def send(self, source: str, packets: Any, wait: float = 0.3) -> Path:
+        """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
+        world = self._running.call(lambda: world_of(self.core))
+        origin = origin_of(self.core, source, world)
         self._observer.namespaces = self.fabric.namespaces()
-        return self._observer.follow(origin, asked)
+        return self._observer.follow_packets(origin, packets, wait).path
 
     def probe_until(
         self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any

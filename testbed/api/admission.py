@@ -118,6 +118,7 @@ class Admission:
                 keep_status(new, None)
             strategy.prepare(new, None)
             self._refuse(kind, new, strategy.create(new))
+            strategy.canonicalize(new, None)
         except BaseException:
             transaction.rollback()
             raise
@@ -178,6 +179,7 @@ class Admission:
             keep_status(changed, stored)
         strategy.prepare(changed, stored)
         self._refuse(kind, changed, strategy.update(changed, stored))
+        strategy.canonicalize(changed, stored)
 
     def _update_status(
         self, kind: ResourceType, strategy: Strategy, changed: Document, stored: Document

@@ -34,7 +34,7 @@ class AllocationError(ValueError):
 
 
 def address_band(size: int) -> int:
-    """How many addresses of a range of `size` are for static requests."""
+    """How many addresses of a CIDR with `size` in all are for static requests."""
     return 0 if size <= 16 else min(max(16, size // 16), 256)
 
 
@@ -113,10 +113,11 @@ class AddressPool:
     def take_next(self, family: str) -> Address:
         """Take any address of `family` for a Service; raises AllocationError."""
         kind = ipaddress.IPv4Address if family == IPV4 else ipaddress.IPv6Address
-        taken = {int(a) for a in self._services | self._objects if family_name(a) == family}
+        taken = _Taken(self, kind)
         for network in self.networks(family):
             first, size = usable(network)
-            found = find_free(first, size, address_band(size), taken, self._rng)
+            band = address_band(network.num_addresses)
+            found = find_free(first, size, band, taken, self._rng)
             if found is not None:
                 address = kind(found)
                 self._services.add(address)
@@ -140,6 +141,19 @@ class AddressPool:
     def held(self) -> frozenset[Address]:
         """The addresses that Services have."""
         return frozenset(self._services)
+
+
+class _Taken:
+    """The addresses of a pool that are taken, as numbers of one family."""
+
+    def __init__(
+        self, pool: AddressPool, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
+    ) -> None:
+        self._pool = pool
+        self._kind = kind
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and self._pool.taken(self._kind(number))
 
 
 class PortPool:

@@ -151,9 +151,9 @@ NULLABLE = _table("""
     networking.HTTPIngressRuleValue: paths
 """)
 
-#: Optional integers that are always printed.
+#: Optional integers without `omitempty`: always there.
 ZEROES = _table("""
-    core.DaemonEndpoint: Port
+    apps.StatefulSetStatus: availableReplicas
 """)
 
 #: Named string types: (struct, field) -> Go type. For a list, the type of its items.

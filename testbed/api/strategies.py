@@ -15,6 +15,7 @@ from testbed.api.defaults import plain, pod, service, workloads
 from testbed.api.documents import Document
 from testbed.api.service_strategy import drop_type_dependent
 from testbed.api.status import FieldError
+from testbed.api.subsets import repack
 from testbed.api.validation import endpoints as endpoint_rules
 from testbed.api.validation import networking as networking_rules
 from testbed.api.validation import plain as plain_rules
@@ -30,8 +31,8 @@ NAMESPACE_FINALIZER = "kubernetes"
 _NETWORKING = "networking.k8s.io"
 
 
-def _no_preparation(document: Document, old: Document | None) -> None:
-    """Nothing to set before validation."""
+def _nothing_to_do(document: Document, old: Document | None) -> None:
+    """A kind without preparation, or in one layout only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,16 @@ class Strategy:
     """One kind's own behaviour.
 
     A kind with `update_status` has a status subresource: status isn't written with the object.
-    `prepare` gets the stored object on an update, None on a create.
+    `prepare` runs before validation, `canonicalize` after; both get the stored object on an update,
+    None on a create.
     """
 
     create: Callable[[Document], Errors]
     update: Callable[[Document, Document], Errors]
     update_status: Callable[[Document, Document], Errors] | None = None
     defaults: Callable[[Document], None] = plain.nothing
-    prepare: Callable[[Document, Document | None], None] = _no_preparation
+    prepare: Callable[[Document, Document | None], None] = _nothing_to_do
+    canonicalize: Callable[[Document, Document | None], None] = _nothing_to_do
     warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
 
 
@@ -67,6 +70,8 @@ def _pod(document: Document, old: Document | None) -> None:
         pod.admit_pod(document)
         quality = pod.quality_of_service(document["spec"])
         document["status"] = {"phase": "Pending", "qosClass": quality}
+        if document["spec"].get("schedulingGates"):
+            document["status"]["conditions"] = [pod.gated_condition()]
 
 
 def _namespace(document: Document, old: Document | None) -> None:
@@ -100,6 +105,11 @@ def _daemon_set(document: Document, old: Document | None) -> None:
     annotations[TEMPLATE_GENERATION] = str(generation)
 
 
+def _endpoints(document: Document, old: Document | None) -> None:
+    """Endpoints are stored in one layout, however they are written."""
+    document["subsets"] = repack(document.get("subsets") or [])
+
+
 def _endpoint_slice(document: Document, old: Document | None) -> None:
     """`deprecatedTopology` can't be written by v1."""
     for endpoint in document.get("endpoints") or ():
@@ -113,6 +123,7 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             endpoint_rules.create,
             endpoint_rules.update,
             defaults=service.endpoints,
+            canonicalize=_endpoints,
             warnings=warn.endpoints,
         ),
         ("", "events"): Strategy(plain_rules.event, plain_rules.event_update),
@@ -144,7 +155,7 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             service_rules.update_status,
             service.service,
             _service,
-            warn.service,
+            warnings=warn.service,
         ),
         ("coordination.k8s.io", "leases"): Strategy(plain_rules.lease, plain_rules.lease_update),
         ("events.k8s.io", "events"): Strategy(plain_rules.new_event, plain_rules.new_event_update),

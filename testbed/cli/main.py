@@ -20,6 +20,8 @@ VERBS = {
     "list": ("testbed.cli.list", "list the labs, or the parts of one"),
     "apply": ("testbed.cli.apply", "apply Kubernetes manifests to a lab"),
     "probe": ("testbed.cli.probe", "send one flow through a lab and show its path"),
+    "kubectl": ("testbed.cli.kubectl", "run kubectl on a lab"),
+    "env": ("testbed.cli.env", "print the shell settings that make kubectl use a lab"),
     "predict": ("testbed.cli.predict", "say what a Service promises for a flow, offline"),
     "proxy": ("testbed.cli.proxy", "render or explain kube-proxy's rules, offline"),
     "doctor": ("testbed.cli.doctor", "say what this machine can do and what it lacks"),

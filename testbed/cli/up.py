@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     name = check_lab_name(args.lab)
     if name in daemon.running_labs():
         raise UsageError(f"lab {name!r} is running already; end it with: testbed down --lab {name}")
-    settings = lab_settings(args)
+    settings = {**lab_settings(args), "api": True}
     manifests = handlers.read_manifests(args.filename)
     begin = time.perf_counter()
 

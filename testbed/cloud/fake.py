@@ -100,7 +100,7 @@ class FakeCloud:
         )
 
     async def settled(self) -> None:
-        """Wait for the health checks that are under way."""
+        """Wait for the health checks under way; who answers by now has traffic afterwards."""
         await self.checker.settled()
 
     def close(self) -> None:

@@ -102,7 +102,19 @@ class HealthChecker:
         return state is not None and state.healthy
 
     async def settled(self) -> None:
-        """Wait until every check that is under way has its answer."""
+        """Wait for the checks that are under way, then ask those never admitted once more.
+
+        So a target that answers by now has its traffic when this returns.
+        """
+        await self._answered()
+        for check, state in list(self._states.items()):
+            if not state.admitted and state.task is None:
+                if state.timer is not None:
+                    state.timer.cancel()
+                self._start(check, state)
+        await self._answered()
+
+    async def _answered(self) -> None:
         while tasks := [s.task for s in self._states.values() if s.task is not None]:
             await asyncio.wait(tasks)
 

@@ -17,6 +17,9 @@ PLAIN_SIZE = 512
 MAX_SIZE = 1232
 _HEADER = struct.Struct(">HHHHHH")
 
+#: Bytes above ASCII become "x".
+_PLAIN = bytes(byte if byte < 0x80 else ord("x") for byte in range(256))
+
 QR, AA, TC, RD, RA = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
 _OPCODE = 0x7800
 _OPT = struct.Struct(">BHHIH")
@@ -113,7 +116,10 @@ class Body:
 def body_of(wire: bytes, answer: Answer, *, authoritative: bool) -> Body:
     """Pack `answer` to the question `wire`; names are compressed, also towards the question."""
     reply = dnslib.DNSRecord(dnslib.DNSHeader(qr=1))
-    reply.add_question(dnslib.DNSQuestion.parse(dnslib.DNSBuffer(wire)))
+    # The library refuses labels of other bytes; no record's name has them, so that only the
+    # length matters for what the records' names are compressed against.
+    plain = wire[:-4].lower().translate(_PLAIN) + wire[-4:]
+    reply.add_question(dnslib.DNSQuestion.parse(dnslib.DNSBuffer(plain)))
     reply.add_answer(*map(_resource, answer.records))
     reply.add_auth(*map(_resource, answer.authority))
     reply.add_ar(*map(_resource, answer.additional))
@@ -162,7 +168,10 @@ def shuffled(answer: Answer) -> Answer:
 
 def records_in(message: bytes) -> tuple[Code, list[Record]]:
     """The code and the address and alias records of another server's answer."""
-    parsed = dnslib.DNSRecord.parse(message)
+    try:
+        parsed = dnslib.DNSRecord.parse(message)
+    except dnslib.DNSError:
+        return Code.SERVFAIL, []
     records = []
     for resource in parsed.rr:
         if resource.rtype in (Type.A, Type.AAAA, Type.CNAME):

@@ -30,11 +30,12 @@ def reverse(address: str) -> str:
 
 
 def from_wire(wire: bytes) -> str:
-    """Text of an uncompressed name in wire form; bytes that aren't ASCII stay apart as such."""
+    """Text of an uncompressed name in wire form; a dot inside a label is written `\\.`."""
     labels = []
     offset = 0
     while size := wire[offset]:
-        labels.append(wire[offset + 1 : offset + 1 + size].decode("latin-1").lower())
+        label = wire[offset + 1 : offset + 1 + size].lower().decode("latin-1")
+        labels.append(label.replace(".", "\\."))
         offset += 1 + size
     return ".".join(labels)
 

@@ -150,7 +150,9 @@ def service_records(
     """A Service's records by name: those in the cluster's zone, and its reverse names."""
     base = normal(f"{service.key.name}.{service.key.namespace}.svc.{domain}")
     if service.type == "ExternalName":
-        return {base: [Data(Type.CNAME, f"{normal(service.external_name)}.")]}, {}
+        target = normal(service.external_name)
+        # An address can't be an alias' target: CoreDNS answers NXDOMAIN.
+        return ({} if _is_address(target) else {base: [Data(Type.CNAME, f"{target}.")]}), {}
     if service.headless:
         return _headless(service, slices, base)
     return _cluster_ip(service, slices, base)
@@ -220,6 +222,14 @@ def _add(records: Records, name: str, data: Data) -> None:
     found = records.setdefault(name, [])
     if data not in found:
         found.append(data)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _address(ip: str) -> Data:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from testbed.dns import message
-from testbed.dns.forward import Forwarder
+from testbed.dns.forward import Forwarder, SocketOpener
 from testbed.dns.message import Body, FormatError, Query
 from testbed.dns.names import from_wire
 from testbed.dns.zone import CNAME_LIMIT, Answer, Code, Record, Source, Type
@@ -153,6 +153,25 @@ class Responder:
     def _failure(self, query: Query, code: Code, limit: int) -> bytes:
         body = message.body_of(query.wire, Answer(code), authoritative=False)
         return message.render(query, body, limit)
+
+
+def listening_sockets(
+    open_socket: SocketOpener, port: int = 53
+) -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP sockets on `port` of every address, both families, where `open_socket` opens."""
+    udp = open_socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    tcp = open_socket(socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for sock in (udp, tcp):
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.bind(("::", port))
+        tcp.listen()
+    except OSError:
+        udp.close()
+        tcp.close()
+        raise
+    return udp, tcp
 
 
 class DnsServer:

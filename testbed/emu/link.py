@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mininet.link import Intf, Link
 
-from testbed.emu.spec import SWITCH_BRIDGE, cable_between, interface_name
+from testbed.emu.spec import SWITCH_BRIDGE, cable_between, interface_mac, interface_name
 from testbed.errors import UsageError
 from testbed.fabric.rtnetlink import delete_address, new_address
 from testbed.fabric.specs import End, Plan
@@ -32,7 +32,7 @@ class FabricIntf(Intf):  # type: ignore[misc]
         up: bool = True,
         **_: Any,
     ) -> dict[str, Any]:
-        self.mac = mac or self.mac
+        self.mac = mac or self.mac or interface_mac(self.node.name, self.name)
         self.addresses: list[str] = list(addresses)
         if ip:
             self.addresses.append(ip)
@@ -40,8 +40,9 @@ class FabricIntf(Intf):  # type: ignore[misc]
         return {}
 
     def _show_first(self) -> None:
-        """Mininet's idea of an interface has one IPv4 address."""
-        first = next((a for a in self.addresses if ":" not in a), None)
+        """Mininet's idea of an interface has one address: the first of IPv4, else of IPv6."""
+        by_family = sorted(self.addresses, key=lambda address: ":" in address)
+        first = by_family[0] if by_family else None
         self.ip, self.prefixLen = first.split("/") if first else (None, None)
 
     @property

@@ -106,6 +106,11 @@ class Net(Mininet):  # type: ignore[misc]
         params.pop("isSwitch", None)
         return super().addSwitch(name, cls=cls, net=self, **params)
 
+    def addLink(self, node1: Any, node2: Any, *ports: Any, **params: Any) -> Any:
+        """As Mininet's; interfaces without a given MAC get a lasting one, not a random one."""
+        given = {"addr1": "", "addr2": ""} | params
+        return super().addLink(node1, node2, *ports, **given)
+
     def addNAT(self, name: str = "nat0", *_: Any, **__: Any) -> Any:
         raise UsageError(f"{name}: a NAT node would change the host's own network namespace")
 

@@ -8,7 +8,7 @@ import select
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from mininet.node import Node, Switch
+from mininet.node import PIPE, Node, Switch
 
 from testbed.emu.spec import Role, StaticRoute, machine_plan
 from testbed.errors import UsageError
@@ -122,10 +122,18 @@ class FabricNode(Node):  # type: ignore[misc]
         super().sendCmd(*args, **kwargs)
 
     def popen(self, *args: Any, **kwargs: Any) -> Any:
-        """A Popen in the node's namespace, without its shell; it carries the lab's mark."""
-        kwargs.setdefault("mncmd", namespace_prefix(self.namespace.fd))
+        """A Popen in the node's namespace, without its shell; it carries the lab's mark.
+
+        The command is a list, words, or one string; with `shell`, bash reads it.
+        """
+        words = list(args[0]) if len(args) == 1 and isinstance(args[0], list) else list(args)
+        if kwargs.pop("shell", False):
+            words = ["bash", "-c", " ".join(words)]
+        elif len(words) == 1 and isinstance(args[0], str):
+            words = words[0].split()
+        prefix = kwargs.pop("mncmd", None) or namespace_prefix(self.namespace.fd)
         kwargs["env"] = {**self.namespace.environment, **(kwargs.get("env") or {})}
-        return super().popen(*args, **kwargs)
+        return self._popen([*prefix, *words], **{"stdout": PIPE, "stderr": PIPE, **kwargs})
 
     def __repr__(self) -> str:
         intfs = ",".join(f"{intf.name}:{intf.IP()}" for intf in self.intfList())

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Literal, TypeAlias
@@ -168,7 +169,8 @@ class TopologySpec:
         machine = self.machine(name)
         addresses = next(i.addresses for i in machine.interfaces if i.name == interface)
         bridge = SWITCH_BRIDGE if machine.role == "switch" else ""
-        return End(name, interface, addresses=addresses, bridge=bridge)
+        mac = interface_mac(name, interface)
+        return End(name, interface, mac, addresses, bridge=bridge)
 
 
 def machine_plan(
@@ -194,3 +196,12 @@ def interface_name(machine: str, port: int) -> str:
     """Mininet's name for an interface, `w1-eth0`, or `eth0` where that is too long."""
     name = f"{machine}-eth{port}"
     return name if len(name) <= INTERFACE_NAME_LIMIT else f"eth{port}"
+
+
+def interface_mac(machine: str, interface: str) -> str:
+    """A locally administered MAC address that is the same in every run.
+
+    Captures read alike, and a machine that comes back isn't a stranger to its neighbours.
+    """
+    digest = hashlib.sha1(f"{machine} {interface}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in b"\x02" + digest[:5])

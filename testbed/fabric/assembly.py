@@ -65,7 +65,7 @@ def phases(plan: Plan, place: Places) -> Iterator[Batches]:
 def _standing_alone(plan: Plan, place: Places) -> Batches:
     batches: Batches = defaultdict(list)
     for spec in plan.namespaces:
-        batches[spec.name].append((rt.link_up(1), spec))
+        batches[spec.name].append((rt.set_up(1), spec))
     for bridge in plan.bridges:
         index = place(bridge.namespace).reserve_index(bridge.interface)
         request = rt.new_bridge(index, bridge.interface, bridge.mac, bridge.mtu)
@@ -77,7 +77,7 @@ def _standing_alone(plan: Plan, place: Places) -> Batches:
 def _up(spec: Bridge | Vxlan | End, index: int, batches: Batches) -> None:
     """Bring an interface up and give it its addresses."""
     batch = batches[spec.namespace]
-    batch.append((rt.link_up(index), spec))
+    batch.append((rt.set_up(index), spec))
     for address in spec.addresses:
         owner = Address(spec.namespace, spec.interface, address)
         batch.append((rt.new_address(index, address), owner))

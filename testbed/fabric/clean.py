@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from testbed.errors import CannotRunError
+from testbed.errors import CannotRunError, UsageError
 from testbed.fabric import marks
 from testbed.naming import check_lab_name, run_root
 
@@ -25,7 +25,16 @@ def known_labs() -> list[str]:
     """Every lab of this run root that left a directory, a link or a process, by name."""
     root = run_root()
     found = {entry.name for entry in os.scandir(root) if entry.is_dir()} if root.is_dir() else set()
-    return sorted(found | marks.linked_labs() | marks.marked_labs())
+    return sorted(filter(_is_name, found | marks.linked_labs() | marks.marked_labs()))
+
+
+def _is_name(lab: str) -> bool:
+    """Whether a lab could be called so: nothing else in the run root is ours to remove."""
+    try:
+        check_lab_name(lab)
+    except UsageError:
+        return False
+    return True
 
 
 def _clean_one(lab: str, force: bool) -> list[str]:

@@ -146,6 +146,15 @@ class Fabric:
                 if there[0] in self._namespaces:
                     self._namespaces[there[0]].forget_index(there[1])
 
+    def set_link(self, namespace: str, interface: str, *, up: bool) -> None:
+        """Bring an interface up, or down: then its cable carries nothing in either direction.
+
+        An interface that goes down itself loses its routes; the one at the cable's other end keeps
+        everything and is only without carrier.
+        """
+        place = self.namespace(namespace)
+        place.route.request(*rtnetlink.set_up(place.index(interface), up=up))
+
     def _drop(self, namespace: Namespace) -> None:
         del self._namespaces[namespace.name]
         for here in [key for key in self._peers if key[0] == namespace.name]:

@@ -24,6 +24,7 @@ from testbed.naming import LAB_VARIABLE, run_directory, run_root
 IP_NETNS = Path("/run/netns")
 LOCK = "lock"
 MOUNTS = "netns"
+_MARK = f"{LAB_VARIABLE}=".encode()
 
 
 def lock_lab(lab: str) -> int:
@@ -202,18 +203,17 @@ def _processes() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
-def _environment(pid: int) -> dict[bytes, bytes]:
-    try:
-        data = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return {}
-    pairs = (item.partition(b"=") for item in data.split(b"\0"))
-    return {name: value for name, _, value in pairs}
-
-
 def marked_lab(pid: int) -> str | None:
     """The lab of this run root that process `pid` was started by, by its environment."""
-    environment = _environment(pid)
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            data = file.read()
+    except OSError:
+        return None
+    if _MARK not in data:
+        return None
+    pairs = (item.partition(b"=") for item in data.split(b"\0"))
+    environment = {name: value for name, _, value in pairs}
     lab = environment.get(LAB_VARIABLE.encode())
     root = environment.get(b"TESTBED_RUN_DIR", b"/run/testbed")
     if lab is None or root != os.fsencode(run_root()):

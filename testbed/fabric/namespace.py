@@ -158,6 +158,26 @@ def in_thread(fn: Callable[[], T]) -> T:
     return result[0]
 
 
+def open_sockets(
+    namespaces: Sequence[Namespace], family: int, type: int, proto: int = 0
+) -> list[socket.socket]:
+    """One socket in each namespace, opened by one thread that visits them all."""
+    opened: list[socket.socket] = []
+
+    def visit() -> list[socket.socket]:
+        for namespace in namespaces:
+            enter_network(namespace.fd)
+            opened.append(socket.socket(family, type, proto))
+        return opened
+
+    try:
+        return in_thread(visit)
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+
+
 def make_namespaces(lab: str, directory: Path, specs: Sequence[NamespaceSpec]) -> list[Namespace]:
     """New namespaces, bind-mounted in `directory`; all of them or (on failure) none."""
     made: list[Namespace] = []

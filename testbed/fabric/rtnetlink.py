@@ -132,8 +132,8 @@ def new_veth(
     return _new_link(index, name, mac, mtu, "veth", nested(VETH_INFO_PEER, peer))
 
 
-def link_up(index: int) -> Request:
-    return RTM_NEWLINK, 0, _LINK.pack(0, 0, index, IFF_UP, IFF_UP)
+def set_up(index: int, *, up: bool = True) -> Request:
+    return RTM_NEWLINK, 0, _LINK.pack(0, 0, index, IFF_UP if up else 0, IFF_UP)
 
 
 def set_master(index: int, master: int) -> Request:

@@ -16,6 +16,9 @@ NO_ROUTE = "no route"
 NO_LISTENER = "no listener"
 TIMEOUT = "timeout"
 
+#: The kind of a Route that was none: the packet was switched.
+BRIDGED = "bridged"
+
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
@@ -75,9 +78,10 @@ class ConntrackEntry:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A namespace's routing decision. `kind` is unicast, local, or the refusal's name.
+    """A namespace's routing decision. `kind` is unicast, local, bridged, or the refusal's name.
 
-    `error` is the kernel's word where there is no way on ("" otherwise).
+    A bridged packet was switched between ports and never routed. `error` is the kernel's word where
+    there is no way on ("" otherwise).
     """
 
     kind: str
@@ -91,6 +95,8 @@ class Route:
             return self.error
         if self.kind == "local":
             return "local delivery"
+        if self.kind == BRIDGED:
+            return f"bridged to {self.interface}"
         via = f"via {self.gateway} " if self.gateway else ""
         return f"{via}dev {self.interface}"
 
@@ -149,7 +155,8 @@ class Path:
     `start` is nanoseconds since 1970. `backend` is the namespace that took the packet,
     `backend_flow` the flow as it arrived there: its source is what the backend saw.
     `retransmissions` counts repeats of the first packet; `copies` the interfaces that saw a flooded
-    copy; `unseen` says, in sentences, what couldn't be observed.
+    copy; `unseen` says, in sentences, what couldn't be observed. `relayed` is the path of the
+    connection that the backend, a proxy, made to hand the request on.
     """
 
     origin: str
@@ -168,22 +175,42 @@ class Path:
     copies: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
     request: str = ""
+    relayed: Path | None = None
+
+    @property
+    def legs(self) -> tuple[Path, ...]:
+        """This path and those of the connections that proxies made for it, in order."""
+        return (self, *(self.relayed.legs if self.relayed else ()))
+
+    @property
+    def final(self) -> Path:
+        """The last leg: the one that reached the real backend."""
+        return self.legs[-1]
 
     @property
     def source_seen(self) -> str:
-        """The client address that the backend saw, "" where nothing was delivered."""
-        return self.backend_flow.source if self.backend_flow else ""
+        """The client address that the real backend saw, "" where nothing was delivered."""
+        arrived = self.final.backend_flow
+        return arrived.source if arrived else ""
+
+    def relayed_at(self) -> tuple[str, ...]:
+        """The namespaces whose proxies took the connection and made a new one, in order."""
+        return tuple(leg.origin for leg in self.legs[1:])
 
     def masqueraded_at(self) -> tuple[str, ...]:
         """The namespaces that replaced the source address, in order."""
         return tuple(
             hop.namespace
-            for hop in self.hops
+            for leg in self.legs
+            for hop in leg.hops
             if any(nat.kind in ("masquerade", "SNAT") for nat in hop.nat)
         )
 
     def translated_at(self) -> tuple[str, ...]:
         """The namespaces that replaced the destination, in order."""
         return tuple(
-            hop.namespace for hop in self.hops if any(nat.kind == "DNAT" for nat in hop.nat)
+            hop.namespace
+            for leg in self.legs
+            for hop in leg.hops
+            if any(nat.kind == "DNAT" for nat in hop.nat)
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from testbed import __version__
 from testbed.api.documents import Document
-from testbed.api.objects import LABEL_HOSTNAME, LABEL_ZONE
+from testbed.api.objects import LABEL_HOSTNAME, LABEL_SERVICE_NAME, LABEL_ZONE, family_of
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 #: The release whose behaviour is built here.
@@ -98,38 +98,40 @@ def node_document(node: NodeFacts, now: str) -> Document:
     }
 
 
-def kubernetes_service(addresses: Sequence[str], port: int, cluster_ip: str) -> list[Document]:
-    """Service default/kubernetes and its slice, as the API server writes them."""
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {
-                "name": "kubernetes",
-                "namespace": "default",
-                "labels": {"component": "apiserver", "provider": "kubernetes"},
-            },
-            "spec": {
-                "type": "ClusterIP",
-                "clusterIP": cluster_ip,
-                "clusterIPs": [cluster_ip],
-                "ipFamilyPolicy": "SingleStack",
-                "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
-            },
+def kubernetes_service(cluster_ip: str) -> Document:
+    """Service default/kubernetes, as the API server makes it: without a selector."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
         },
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": "kubernetes",
-                "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "kubernetes"},
-            },
-            "addressType": "IPv4",
-            "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses],
-            "ports": [{"name": "https", "protocol": "TCP", "port": port}],
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": cluster_ip,
+            "clusterIPs": [cluster_ip],
+            "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
         },
-    ]
+    }
+
+
+def kubernetes_slice(address: str, port: int) -> Document:
+    """The slice behind Service kubernetes, which the API server writes itself."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {LABEL_SERVICE_NAME: "kubernetes"},
+        },
+        "addressType": family_of(address),
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+        "ports": [{"name": "https", "protocol": "TCP", "port": port}],
+    }
 
 
 def _architecture() -> str:

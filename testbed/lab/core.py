@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed.api.admission import Admission, Settings
 from testbed.api.documents import Document, name_of, namespace_of
@@ -19,6 +23,9 @@ from testbed.control.client import RegistryClient
 from testbed.control.controllers.base import Manager
 from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpointslice import EndpointSliceController
+from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.namespace import NamespaceController
+from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.controllers.service_lb import ServiceController
@@ -35,9 +42,16 @@ from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
+from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.images import program_of
 from testbed.runtime.sandboxes import Sandboxes
+
+if TYPE_CHECKING:
+    from testbed.control.apiserver.server import ApiServer
+
+#: Where the API server listens inside the lab, on the router's address in the node network.
+API_PORT = 6443
 
 
 @dataclass(slots=True)
@@ -49,6 +63,7 @@ class ControlPlane:
     manager: Manager
     client: RegistryClient
     kubelet: Kubelet
+    lifecycle: NodeLifecycleController
 
 
 class LabCore:
@@ -77,6 +92,7 @@ class LabCore:
         self.control = self._control_plane()
         self.proxies = NodeProxies(self.control.store)
         self.cloud = self._cloud()
+        self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
         self._wake_pending = False
 
@@ -97,6 +113,7 @@ class LabCore:
         client = RegistryClient(registry, self.clock)
         manager = Manager(store, self.clock, self._wake)
         kubelet = Kubelet(client, self.sandboxes)
+        lifecycle = NodeLifecycleController(client, kubelet.silent_for)
         self.sandboxes.exited = self._program_exited
         manager.add(
             DeploymentController(client),
@@ -104,14 +121,17 @@ class LabCore:
             Scheduler(client),
             kubelet,
             EndpointSliceController(client),
+            lifecycle,
+            NamespaceController(client),
+            GarbageCollector(client),
         )
-        return ControlPlane(store, registry, manager, client, kubelet)
+        return ControlPlane(store, registry, manager, client, kubelet, lifecycle)
 
     def _cloud(self) -> FakeCloud | None:
         balancers = self.topology.with_role("balancer")
         if not balancers or self.options.cloud == "none":
             return None
-        site = site_of(self.fabric, self.topology, balancers[0])
+        site = site_of(self.fabric, self.topology, balancers[0], run_directory(self.fabric.lab))
         cloud = FakeCloud(
             site, self.clock, data_plane=DataPlane(self.options.cloud), loop=self._loop
         )
@@ -131,19 +151,46 @@ class LabCore:
             facts = bootstrap.NodeFacts(machine.name, machine.zone, machine.addresses, cidrs)
             store.create("nodes", bootstrap.node_document(facts, now))
         self.fabric.deploy(self.network.node_plan(self.nodes()))
+        await self._start_api()
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
         for node in self.nodes():
             self._start_proxy(node)
         await self.settle()
         tell(f"proxy: {self.options.proxy}")
 
+    async def _start_api(self) -> None:
+        """Service kubernetes; behind it, where it was asked for, the API server."""
+        address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
+        service = bootstrap.kubernetes_service(str(address))
+        self.control.client.create("services", service)
+        if not self.options.api:
+            return
+        from testbed.control.apiserver.server import ApiServer, loopback_socket
+
+        router = self.topology.with_role("router")[0]
+        inside = self.fabric.namespace(router.name).socket(socket.AF_INET, socket.SOCK_STREAM)
+        inside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        inside.bind((router.address(4), API_PORT))
+        self.api = ApiServer(
+            self.control.registry,
+            run_directory(self.fabric.lab),
+            sockets=[loopback_socket(), inside],
+            name=self.fabric.lab,
+        )
+        await self.api.start()
+        self.control.client.create(
+            "endpointslices", bootstrap.kubernetes_slice(router.address(4), API_PORT)
+        )
+
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)
         if mode == "none":
             return
         config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
-        proxier = Proxier(node.name, self.fabric.namespace(node.name), config, self._loop)
-        self.proxies.add(node.name, proxier)
+        namespace = self.fabric.namespace(node.name)
+        proxier = Proxier(node.name, namespace, config, self.options.service_cidrs)
+        health = NodeHealth(namespace.socket, self._loop, self.clock)
+        self.proxies.add(node.name, proxier, health)
 
     async def settle(self) -> None:
         """Run until nothing is left to do: controllers, rules, health checks of the cloud."""
@@ -171,10 +218,13 @@ class LabCore:
         if key is not None:
             self.control.manager.enqueue(self.control.kubelet, key)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End what runs; the fabric's end takes the rest."""
+        if self.api is not None:
+            await self.api.stop()
         if self.cloud is not None:
             self.cloud.close()
+        self.proxies.close()
         self.sandboxes.close()
 
     # reading
@@ -222,6 +272,49 @@ class LabCore:
         patch = {"spec": {"replicas": replicas}}
         self.control.registry.patch(kind, "default", name, MERGE_PATCH, patch)
 
+    def patch(
+        self, resource: str, key: NamespacedName, patch: Document, subresource: str = ""
+    ) -> Document:
+        """Merge-patch an object (or its status)."""
+        kind = by_name(resource)
+        if kind is None:
+            raise UsageError(f"no resource {resource!r}")
+        namespace = key.namespace if kind.namespaced else ""
+        outcome = self.control.registry.patch(
+            kind, namespace, key.name, MERGE_PATCH, patch, subresource=subresource
+        )
+        return outcome.document
+
+    # failures
+
+    def stop_node(self, name: str) -> None:
+        """The node's links go down, its kubelet falls silent."""
+        self._set_links(name, up=False)
+        self.control.kubelet.stop_node(name)
+        self.control.manager.enqueue(self.control.lifecycle, ("", name))
+
+    def start_node(self, name: str) -> None:
+        """The node's links come up, its kubelet looks at its Pods again."""
+        self._set_links(name, up=True)
+        for key in self.control.kubelet.start_node(name):
+            self.control.manager.enqueue(self.control.kubelet, key)
+        self.control.manager.enqueue(self.control.lifecycle, ("", name))
+
+    def _set_links(self, name: str, *, up: bool) -> None:
+        """Switch the far ends of the node's cables: its own interfaces keep their routes."""
+        for cable in self.topology.cables:
+            for near, far in ((cable.left, cable.right), (cable.right, cable.left)):
+                if near[0] == name:
+                    self.fabric.set_link(*far, up=up)
+
+    def set_proxy(self, node: str, mode: str) -> None:
+        """Change a node's proxy mode."""
+        self.options = self.options.with_proxy(node, mode)
+        self.proxies.remove(node)
+        if mode != "none":
+            document = self.control.store.get("nodes", "", node)
+            self._start_proxy(Node.from_document(document))
+
     def delete(self, documents: Iterable[Document]) -> list[str]:
         """Delete what manifests name; raises StatusError for what isn't there."""
         lines = []
@@ -233,7 +326,7 @@ class LabCore:
         return lines
 
 
-def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine) -> Site:
+def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine, directory: Path) -> Site:
     """Where a balancer of the topology stands: its cable to the router, and the VIPs it serves."""
     device = balancer.interfaces[0]
     router = topology.machine(device.peer)
@@ -245,6 +338,7 @@ def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine) -> Site:
         router=fabric.namespace(router.name),
         router_device=other.name,
         ranges=topology.networks.vips,
+        directory=directory,
     )
 
 

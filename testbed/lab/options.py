@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from testbed.errors import UsageError
 
@@ -16,7 +16,8 @@ class LabOptions:
     """Settings of one lab; ranges as CIDRs, the primary family first.
 
     `proxy` is every node's proxy mode, `node_proxies` the exceptions by node name. `pod_network` is
-    a driver of control.podnet. `cloud` is the load balancers' data plane, or none.
+    a driver of control.podnet. `cloud` is the load balancers' data plane, or none. With `api` the
+    API server listens, for kubectl on the host's loopback and for Pods at Service kubernetes.
     """
 
     proxy: str = "iptables"
@@ -25,6 +26,7 @@ class LabOptions:
     service_cidrs: tuple[str, ...] = ("10.96.0.0/16", "fd00:10:96::/112")
     pod_network: str = "routes"
     cloud: str = "nat"
+    api: bool = False
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -33,6 +35,10 @@ class LabOptions:
                 raise UsageError(f"proxy mode {mode!r}: one of {', '.join(PROXY_MODES)}")
         if self.cloud not in CLOUDS:
             raise UsageError(f"cloud {self.cloud!r}: one of {', '.join(CLOUDS)}")
+
+    def with_proxy(self, node: str, mode: str) -> LabOptions:
+        """These options with another proxy mode for one node; raises UsageError."""
+        return replace(self, node_proxies={**self.node_proxies, node: mode})
 
     def proxy_of(self, node: str) -> str:
         """The proxy mode of a node."""

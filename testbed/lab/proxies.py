@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from testbed.api.documents import name_of, namespace_of
 from testbed.api.objects import (
@@ -16,18 +15,9 @@ from testbed.api.objects import (
     Service,
 )
 from testbed.control.store import Event, EventType, Store
-
-
-class NodeProxy(Protocol):
-    """One node's proxy (testbed.proxy.proxier)."""
-
-    def set_service(self, key: NamespacedName, service: Service | None) -> None: ...
-
-    def set_slice(self, key: NamespacedName, slice_: EndpointSlice | None) -> None: ...
-
-    def set_node(self, node: Node) -> None: ...
-
-    def sync(self) -> None: ...
+from testbed.proxy.explain import Explainer
+from testbed.proxy.health import NodeHealth
+from testbed.proxy.proxier import Proxier
 
 
 class NodeProxies:
@@ -39,15 +29,18 @@ class NodeProxies:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._proxies: dict[str, NodeProxy] = {}
+        self._proxies: dict[str, Proxier] = {}
+        self._health: dict[str, NodeHealth] = {}
         self._changed: set[str] = set()
+        self._explainers: list[Explainer] = []
         store.watch("services", self._on_service)
         store.watch("endpointslices", self._on_slice)
         store.watch("nodes", self._on_node)
 
-    def add(self, node: str, proxy: NodeProxy) -> None:
-        """Give a node its proxy, filled with all that exists."""
+    def add(self, node: str, proxy: Proxier, health: NodeHealth) -> None:
+        """Give a node its proxy, filled with all that exists, and its health ports."""
         self._proxies[node] = proxy
+        self._health[node] = health
         for document in self._store.list("services"):
             service = Service.from_document(document)
             if _is_watched(service):
@@ -59,11 +52,30 @@ class NodeProxies:
         own = self._store.find("nodes", "", node)
         if own is not None:
             proxy.set_node(Node.from_document(own))
+            health.set_node(Node.from_document(own))
         self._changed.add(node)
 
-    def get(self, node: str) -> NodeProxy | None:
+    def remove(self, node: str) -> None:
+        """Take a node's proxy away, with its rules."""
+        proxy = self._proxies.pop(node, None)
+        self._changed.discard(node)
+        self._explainers = []
+        if proxy is not None:
+            proxy.cleanup()
+
+    def get(self, node: str) -> Proxier | None:
         """The node's proxy, if it has one."""
         return self._proxies.get(node)
+
+    def meaning(self, chain: str, text: str) -> str:
+        """What a rule of some node's kube-proxy is for; "" for other rules."""
+        if not self._explainers:
+            proxies = self._proxies.values()
+            self._explainers = [e for proxy in proxies for e in proxy.explainers()]
+        for explainer in self._explainers:
+            if words := explainer.meaning(text, chain):
+                return words
+        return ""
 
     @property
     def idle(self) -> bool:
@@ -72,9 +84,19 @@ class NodeProxies:
     async def sync(self) -> None:
         """Write the rules of every node whose input changed; nodes in parallel."""
         nodes, self._changed = sorted(self._changed), set()
+        if nodes:
+            self._explainers = []
         await asyncio.gather(*(asyncio.to_thread(self._proxies[n].sync) for n in nodes))
+        for node in nodes:
+            for family, services in self._proxies[node].healths().items():
+                self._health[node].synced(family, services)
 
-    def _tell(self, tell: Callable[[NodeProxy], None], nodes: Iterable[str] | None = None) -> None:
+    def close(self) -> None:
+        """Close the proxies' health ports."""
+        for health in self._health.values():
+            health.close()
+
+    def _tell(self, tell: Callable[[Proxier], None], nodes: Iterable[str] | None = None) -> None:
         for node in self._proxies if nodes is None else nodes:
             tell(self._proxies[node])
             self._changed.add(node)
@@ -94,6 +116,7 @@ class NodeProxies:
         node = Node.from_document(event.object)
         if event.type is not EventType.DELETED and node.name in self._proxies:
             self._tell(lambda proxy: proxy.set_node(node), [node.name])
+            self._health[node.name].set_node(node)
 
 
 def _is_watched(service: Service) -> bool:

@@ -17,6 +17,7 @@ from types import TracebackType
 from testbed.flow.sightings import ETHERNET, RAW_IP, Frame
 from testbed.probe import bpf
 from testbed.probe.namespaces import Namespace, close_on_threads
+from testbed.probe.stamps import SO_TIMESTAMPNS, TIMESPEC, keep_on, stamp
 
 ETH_P_ALL = 3
 SOL_PACKET = 263
@@ -24,7 +25,6 @@ PACKET_STATISTICS = 6
 PACKET_AUXDATA = 8
 PACKET_OTHERHOST = 3
 PACKET_OUTGOING = 4
-SO_TIMESTAMPNS = 35
 SO_RCVBUFFORCE = 33
 ARPHRD_ETHER = 1
 ARPHRD_LOOPBACK = 772
@@ -33,8 +33,7 @@ _TP_STATUS_VLAN_VALID = 16
 _TP_STATUS_VLAN_TPID_VALID = 64
 
 _AUXDATA = struct.Struct("=IIIHHHH")
-_TIMESPEC = struct.Struct("=qq")
-_ANCILLARY = socket.CMSG_SPACE(_AUXDATA.size) + socket.CMSG_SPACE(_TIMESPEC.size)
+_ANCILLARY = socket.CMSG_SPACE(_AUXDATA.size) + socket.CMSG_SPACE(TIMESPEC.size)
 #: Where a frame's VLAN tag goes: after both addresses.
 _TAG_AT = 12
 
@@ -73,8 +72,7 @@ def read_frame(sock: socket.socket, namespace: str) -> Frame:
     time, pending = 0, False
     for level, kind, value in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
-            seconds, nanoseconds = _TIMESPEC.unpack_from(value)
-            time = seconds * 1_000_000_000 + nanoseconds
+            time = stamp(value)
         elif level == SOL_PACKET and kind == PACKET_AUXDATA:
             status, _, _, _, _, tag, protocol = _AUXDATA.unpack_from(value)
             pending = bool(status & _TP_STATUS_CSUMNOTREADY)
@@ -117,6 +115,7 @@ class Capture:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self.dropped: dict[str, int] = {}
+        keep_on()
         try:
             for namespace in namespaces:
                 sock = open_socket(namespace, program=program, buffer=buffer)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from testbed.flow.fingerprint import Fingerprint
-from testbed.flow.paths import ConntrackEntry, Hop, Nat, Path, Route, RuleHit
+from testbed.flow.paths import BRIDGED, DELIVERED, ConntrackEntry, Hop, Nat, Path, Route, RuleHit
 from testbed.flow.sightings import Sighting
 from testbed.flow.tuples import Flow, endpoint
 from testbed.probe.elements import matched_element
+from testbed.probe.relays import find_relay
 from testbed.probe.rules import ChainKey, ChainText
 from testbed.probe.trace_events import POLICY, RULE, TraceEvent
 from testbed.probe.trails import FORWARD, REPLY, Trail, Traversal, Visit, trails, traversals
@@ -35,6 +36,7 @@ class Evidence:
 
     `sightings` in the order of their times, `events` of one namespace in the order of arrival; both
     may hold other traffic. `ending` is how the request ended for the client.
+    `token` are bytes of a TCP request that no other request has: proxies are found by it.
     """
 
     origin: str
@@ -45,6 +47,7 @@ class Evidence:
     ending: Ending = NOBODY_WAITED
     unseen: tuple[str, ...] = ()
     request: str = ""
+    token: bytes = b""
 
 
 def no_meaning(table: str, chain: str, text: str) -> str:
@@ -53,7 +56,30 @@ def no_meaning(table: str, chain: str, text: str) -> str:
 
 
 def correlate(evidence: Evidence, facts: Facts, meaning: Meaning = no_meaning) -> Path:
-    """The Path of the request: the first packet's way there, the first answer's way back."""
+    """The Path of the request: the first packet's way there, the first answer's way back.
+
+    A connection that a proxy made for the request becomes the path's next leg.
+    """
+    path = _one_leg(evidence, facts, meaning)
+    if path.verdict.kind != DELIVERED or not evidence.token or not path.backend:
+        return path
+    known = [flow for hop in (*path.hops, *path.reply) for flow in (hop.before, hop.after)]
+    made = find_relay(evidence.sightings, path.backend, evidence.token, known)
+    if made is None:
+        return path
+    following = replace(
+        evidence,
+        origin=path.backend,
+        flow=made.flow,
+        fingerprint=made,
+        events=(),
+        unseen=(f"rules that the connection made by {path.backend} met: only the first is traced",),
+        request=f"handed on by {path.backend}",
+    )
+    return replace(path, relayed=correlate(following, facts, meaning))
+
+
+def _one_leg(evidence: Evidence, facts: Facts, meaning: Meaning) -> Path:
     walked = traversals(evidence.events)
     found = trails(evidence.flow, evidence.sightings, walked, evidence.fingerprint)
     there = _first_packet([trail for trail in found if trail.direction == FORWARD])
@@ -183,7 +209,8 @@ class _HopBuilder:
             through=tuple(dict.fromkeys(each.interface for each in seen)),
             nat=_translations(before, after, rules),
             rules=rules,
-            route=self._facts.route(visit.namespace, _routed(before, after), comes_in, mark),
+            route=_switched(visit)
+            or self._facts.route(visit.namespace, _routed(before, after), comes_in, mark),
             conntrack=entry,
         )
 
@@ -243,6 +270,21 @@ def _flow_after(visit: Visit, before: Flow, entry: ConntrackEntry | None) -> Flo
     if entry is not None and entry.reply == before and entry.original != before:
         return entry.original.reversed()
     return before
+
+
+def _switched(visit: Visit) -> Route | None:
+    """The way of a packet that a bridge passed on: between ports, with the TTL it had."""
+    seen = visit.sightings
+    if not seen or seen[0].direction != "in":
+        return None
+    last = seen[-1]
+    if last.direction == "out":
+        same_ttl = last.headers.ttl == seen[0].headers.ttl
+        return Route(BRIDGED, last.interface) if same_ttl else None
+    # Rules may have taken it in all the same: a bridge hands its frames to them.
+    if last.frame.to_us or visit.traversal is not None:
+        return None
+    return Route(BRIDGED, error="the frame was for another host, and no bridge passed it on")
 
 
 def _routed(before: Flow, after: Flow) -> Flow:

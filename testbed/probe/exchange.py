@@ -138,8 +138,13 @@ def _payload(request: Request) -> bytes:
         return request.payload
     if request.http_path is not None:
         host = request.http_host or endpoint(request.destination, request.port)
-        lines = f"GET {request.http_path} HTTP/1.1", f"Host: {host}", "Connection: close", "", ""
-        return "\r\n".join(lines).encode()
+        lines = (
+            f"GET {request.http_path} HTTP/1.1",
+            f"Host: {host}",
+            f"User-Agent: probe/{secrets.token_hex(8)}",
+            "Connection: close",
+        )
+        return "\r\n".join([*lines, "", ""]).encode()
     # The token comes first: it is what the packet is known by (fingerprint.TOKEN bytes).
     return f"{secrets.token_hex(4)} probe\n".encode()
 

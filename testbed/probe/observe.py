@@ -69,7 +69,8 @@ class Observer:
             prepared = prepare(origin, request)
         except OSError as error:
             return _unsent(origin, request, error)
-        watch = _Watch(self, origin, prepared.flow, prepared.fingerprint)
+        token = prepared.payload if request.protocol == "tcp" else b""
+        watch = _Watch(self, origin, prepared.flow, prepared.fingerprint, token)
         return watch.run(lambda collect: _converse(prepared), str(request))
 
     def follow_packets(
@@ -177,8 +178,14 @@ class _Watch:
     """One request under observation."""
 
     def __init__(
-        self, observer: Observer, origin: Namespace, flow: Flow, fingerprint: Fingerprint
+        self,
+        observer: Observer,
+        origin: Namespace,
+        flow: Flow,
+        fingerprint: Fingerprint,
+        token: bytes = b"",
     ) -> None:
+        self._token = token
         self._observer = observer
         self._origin = origin
         self._flow = flow
@@ -256,9 +263,10 @@ class _Watch:
             ending=ending,
             unseen=tuple(unseen),
             request=request,
+            token=self._token,
         )
         path = correlate(evidence, facts, self._observer.meaning)
-        frames = tuple(frames_of(self._flow, self._fingerprint, seen))
+        frames = frames_of(path, self._fingerprint, seen)
         return Observation(path, frames, tuple(collector.events), outcome)
 
     def _refresh_rules(self, links: dict[str, nl.NetlinkSocket]) -> None:
@@ -283,12 +291,15 @@ class _Watch:
                 list(pool.map(lambda job: job[0].chains(links[job[1]], wanted[job[1]]), jobs))
 
 
-def frames_of(flow: Flow, fingerprint: Fingerprint, seen: Sequence[Sighting]) -> list[Frame]:
-    """The frames that belong to the flow or its answers."""
-    classifier = Classifier(flow, fingerprint)
-    for sighting in seen:
-        classifier.direction(sighting.headers)
-    return [each.frame for each in seen if classifier.direction(each.headers) is not None]
+def frames_of(path: Path, fingerprint: Fingerprint, seen: Sequence[Sighting]) -> tuple[Frame, ...]:
+    """The frames of the flow and its answers, on every leg of the path, in order."""
+    kept: set[int] = set()
+    for number, leg in enumerate(path.legs):
+        classifier = Classifier(leg.flow, None if number else fingerprint)
+        for _ in range(2):  # a tuple learned late also names packets that were seen early
+            directions = [classifier.direction(each.headers) for each in seen]
+        kept |= {place for place, direction in enumerate(directions) if direction is not None}
+    return tuple(seen[place].frame for place in sorted(kept))
 
 
 def _losses(capture: Capture, tracer: Tracer | None) -> list[str]:

@@ -98,6 +98,8 @@ def _unanswered(origin: str, last: Hop, ending: Ending) -> Verdict:
     if rule is not None:
         kind = REFUSED if rule.rejects else DROPPED
         words = "" if ending.kind == "timeout" else ending.error
+        if rule.rejects:
+            words = "the kernel sent no answer (it limits the rate of ICMP errors)"
         return Verdict(kind, where=last.namespace, rule=rule, detail=words)
     if last.interface_out:
         detail = f"left {last.namespace} by {last.interface_out} and was not seen again"

@@ -19,8 +19,9 @@ _Held = TypeVar("_Held")
 class Changes(NamedTuple):
     """What differs since the last `checkout`.
 
-    `ports` are the service ports whose rules may differ. `clean_conntrack` is whether the endpoints
-    of some UDP port changed, before or after: only then are conntrack entries looked at (K-64).
+    `ports` are the service ports whose rules may differ. `clean_conntrack` is whether endpoints
+    changed of a Service that has a UDP port in its slices, before or after: only then are conntrack
+    entries looked at (K-64).
     """
 
     ports: frozenset[ServicePortName]
@@ -122,24 +123,26 @@ class ProxyState:
     def _refresh(self, services: Iterable[NamespacedName]) -> None:
         for service in services:
             by_port, problems = self._slices.endpoints(service)
-            for name in {*self._endpoint_ports_of.get(service, ()), *by_port}:
-                before = self.endpoints.get(name, ())
-                after = by_port.get(name, ())
-                if after:
-                    self.endpoints[name] = after
-                else:
-                    self.endpoints.pop(name, None)
-                if before != after:
-                    self._endpoints_changed(name, len(after) - len(before))
+            names = {*self._endpoint_ports_of.get(service, ()), *by_port}
+            changed = [name for name in names if self._set_endpoints(name, by_port.get(name, ()))]
+            if changed and any(name.protocol == "UDP" for name in names):
+                self._clean_conntrack = True
             _keep(self._endpoint_ports_of, service, tuple(by_port))
             _keep(self._slice_problems, service, problems)
 
-    def _endpoints_changed(self, name: ServicePortName, more: int) -> None:
+    def _set_endpoints(self, name: ServicePortName, after: tuple[EndpointInfo, ...]) -> bool:
+        """Store a port's endpoints; whether they differ from before."""
+        before = self.endpoints.get(name, ())
+        if after == before:
+            return False
+        if after:
+            self.endpoints[name] = after
+        else:
+            del self.endpoints[name]
         if name in self.services:
             self._changed.add(name)
-            self.total_endpoints += more
-        if name.protocol == "UDP":
-            self._clean_conntrack = True
+            self.total_endpoints += len(after) - len(before)
+        return True
 
 
 def _keep(held: dict[NamespacedName, _Held], key: NamespacedName, value: _Held) -> None:

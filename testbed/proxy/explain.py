@@ -165,14 +165,15 @@ class Explainer:
         return Explanation(f"{text}/{info.name.protocol}", words, holds, tuple(leading))
 
     def _elements(self, query: str) -> list[Explanation]:
-        """Elements of sets and maps whose key is `query` or begins so."""
+        """Elements of sets and maps that are `query` or begin so."""
         self._index()
         assert self._inside is not None
+        wanted = query.strip().removesuffix(",")
         return [
             Explanation(str(item), self._item_words(item), (), tuple(self._leading([item.place])))
             for items in self._inside.values()
             for item in items
-            if query and item.key.startswith(query)
+            if wanted and item.key and item.text.startswith(wanted)
         ]
 
     def _leading(self, keys: list[str]) -> list[tuple[str, str]]:

@@ -89,20 +89,24 @@ def path_comments(path: Path, frames: Sequence[Frame]) -> dict[Place, str]:
 
     `frames` are the path's own; the comment goes to the frame that left a hop, or ended there.
     """
-    by_place = {
-        (frame.time - path.start, frame.namespace): (frame.time, frame.namespace, frame.interface)
-        for frame in frames
-    }
     comments: dict[Place, str] = {}
-    hops = [*path.hops, *path.reply]
-    for number, hop in enumerate(hops, 1):
-        place = by_place.get((hop.end, hop.namespace))
-        if place is None:
-            continue
-        words = [f"hop {number}", *(str(nat) for nat in hop.nat), *_rule_words(hop)]
-        if hop is path.hops[-1]:
-            words.append(f"verdict: {path.verdict}")
-        comments[place] = "; ".join(words)
+    for leg in path.legs:
+        by_place = {
+            (frame.time - leg.start, frame.namespace): (
+                frame.time,
+                frame.namespace,
+                frame.interface,
+            )
+            for frame in frames
+        }
+        for number, hop in enumerate([*leg.hops, *leg.reply], 1):
+            place = by_place.get((hop.end, hop.namespace))
+            if place is None:
+                continue
+            words = [f"hop {number}", *(str(nat) for nat in hop.nat), *_rule_words(hop)]
+            if hop is leg.hops[-1]:
+                words.append(f"verdict: {leg.verdict}")
+            comments[place] = "; ".join(words)
     return comments
 
 

@@ -32,10 +32,17 @@ def lines(path: Path, *, rules: bool = True, all_rules: bool = False) -> Iterato
     yield ""
     yield from _wrap(f"verdict: {path.verdict}", 0)
     yield from _conclusion(path)
+    if path.relayed is not None:
+        yield ""
+        yield from lines(path.relayed, rules=rules, all_rules=all_rules)
 
 
 def _conclusion(path: Path) -> Iterator[str]:
-    if path.verdict.kind == DELIVERED and path.backend_flow is not None:
+    if path.relayed is not None:
+        yield from _wrap(
+            f"proxy: {path.backend} handed the request on by a connection of its own", 0
+        )
+    elif path.verdict.kind == DELIVERED and path.backend_flow is not None:
         changed = _translated_source(path)
         yield from _wrap(f"backend saw: {path.source_seen}{changed}", 0)
     if path.verdict.rule is not None:

@@ -126,6 +126,12 @@ class PathExpectation:
         shown = describe_rule(hit) if hit else " ".join(words)
         return self._check(hit is not None, f"{_where(at)}{shown}", "no such rule on the path")
 
+    def picked_endpoint(self, at: str) -> PathExpectation:
+        """Namespace `at` had a rule that chose the endpoint and rewrote the destination to it."""
+        hit = next((h for h in self._rules(at) if _is_dnat(h)), None)
+        shown = describe_rule(hit) if hit else "a rule picks an endpoint (DNAT)"
+        return self._check(hit is not None, f"{at}: {shown}", "no DNAT rule on the path")
+
     def met_no(self, *words: str, at: str | None = None) -> PathExpectation:
         """No rule that has all `words` matched."""
         hit = next((h for h in self._rules(at) if _has_words(h, words)), None)
@@ -161,6 +167,10 @@ def describe_rule(hit: RuleHit) -> str:
 def _has_words(hit: RuleHit, words: Iterable[str]) -> bool:
     text = f"{hit.chain} {hit.text} {hit.element} {hit.meaning}".lower()
     return all(word.lower() in text for word in words)
+
+
+def _is_dnat(hit: RuleHit) -> bool:
+    return "-j DNAT" in hit.text or " dnat " in f" {hit.text} "
 
 
 def _where(at: str | None) -> str:

@@ -83,9 +83,7 @@ def _container(container: Document) -> None:
     for port in container.get("ports", ()):
         _unless(port, "protocol", "TCP")
     for variable in container.get("env", ()):
-        reference = variable.get("valueFrom", {}).get("fieldRef")
-        if reference is not None:
-            _unless(reference, "apiVersion", "v1")
+        _references(variable.get("valueFrom", {}))
     for name in _PROBES:
         if name in container:
             _probe(container[name])
@@ -144,8 +142,14 @@ def _volume(volume: Document) -> None:
 
 def _field_references(source: Document) -> None:
     for item in source.get("items", ()):
-        if "fieldRef" in item:
-            _unless(item["fieldRef"], "apiVersion", "v1")
+        _references(item)
+
+
+def _references(source: Document) -> None:
+    if "fieldRef" in source:
+        _unless(source["fieldRef"], "apiVersion", "v1")
+    if "resourceFieldRef" in source:
+        source["resourceFieldRef"].setdefault("divisor", "0")
 
 
 def admit_pod(document: Document) -> None:
@@ -187,6 +191,16 @@ def _priority(document: Document, spec: Document) -> None:
         raise status.forbidden("pods", pod_name, "", words)
     spec["priority"] = priority
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
+def gated_condition() -> Document:
+    """The condition of a Pod that isn't to be scheduled yet."""
+    return {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+    }
 
 
 def quality_of_service(spec: Document) -> str:

@@ -43,7 +43,7 @@ def environment(container: Document, path: str) -> list[FieldError]:
     for i, variable in enumerate(container.get("env", ())):
         errors += _variable(variable, f"{path}.env[{i}]")
     for i, source in enumerate(container.get("envFrom", ())):
-        errors += _from_source(source, f"{path}.envFrom[{i}]")
+        errors += _from_source(source, f"{path}.envFrom", i)
     return errors
 
 
@@ -74,7 +74,7 @@ def _variable(variable: Document, where: str) -> list[FieldError]:
     elif variable.get("value"):
         words = "may not be specified when `value` is not empty"
         errors.append(FieldError.invalid(path, "", words))
-    if len(present) > 1:
+    elif len(present) > 1:
         words = "may not have more than one field specified at a time"
         errors.append(FieldError.invalid(path, "", words))
     return errors
@@ -119,7 +119,8 @@ def _key_ref(reference: Document, path: str) -> list[FieldError]:
     return errors + each(f"{path}.key", reference["key"], config_key)
 
 
-def _from_source(source: Document, where: str) -> list[FieldError]:
+def _from_source(source: Document, path: str, i: int) -> list[FieldError]:
+    where = f"{path}[{i}]"
     errors: list[FieldError] = []
     if source.get("prefix"):
         errors += each(f"{where}.prefix", source["prefix"], environment_name)
@@ -132,8 +133,8 @@ def _from_source(source: Document, where: str) -> list[FieldError]:
             errors += each(f"{where}.{name}.name", reference, dns_subdomain)
     if not present:
         words = "must specify one of: `configMapRef` or `secretRef`"
-        errors.append(FieldError.invalid(where, "", words))
+        errors.append(FieldError.invalid(path, "", words))
     if len(present) > 1:
         words = "may not have more than one field specified at a time"
-        errors.append(FieldError.invalid(where, "", words))
+        errors.append(FieldError.invalid(path, "", words))
     return errors

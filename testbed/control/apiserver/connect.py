@@ -9,7 +9,7 @@ from aiohttp import web
 
 from testbed.api import status
 from testbed.api.documents import Document, name_of
-from testbed.control.apiserver import websocket
+from testbed.control.apiserver import portforward, websocket
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.pods import LogOptions, PodBackend
 from testbed.control.apiserver.requests import flag, number
@@ -37,6 +37,9 @@ class Connector:
             return await self._log(call, self._pods, pod)
         if call.target.subresource in ("exec", "attach"):
             return await self._exec(call, self._pods, pod)
+        if call.target.subresource == "portforward":
+            dial = self._pods.dial
+            return await portforward.serve(call.request, lambda port: dial(pod, port))
         raise call.not_allowed()
 
     async def _exec(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:

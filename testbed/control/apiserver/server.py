@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 #: Seconds that open requests get when the server stops; watches are cut.
 STOP_SECONDS = 0.5
-MAX_LINE = 65_536
 
 
 class ApiServer:
@@ -62,18 +61,12 @@ class ApiServer:
         from aiohttp import web
 
         from testbed.control.apiserver.connect import Connector
+        from testbed.control.apiserver.http import Server
         from testbed.control.apiserver.routes import Routes
 
         connector = Connector(self._registry, self._pods)
         routes = Routes(self._registry, self.credentials.token, connector)
-        server = web.Server(
-            routes.handle,
-            handler_cancellation=True,  # a watch ends when its client leaves
-            access_log=None,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_LINE,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
+        self._runner = web.ServerRunner(Server(routes.handle), shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         context = tls.server_context(self.credentials, self._directory / "pki")
         for listening in self._sockets:

@@ -95,7 +95,7 @@ class Words:
         if target in ("REJECT", "DROP", "ACCEPT"):
             return f"{target.lower()}: {comment}" if comment else target.lower()
         if target == names.MARK_MASQ:
-            return f"{_why_marked(text, comment, place)}: mark for masquerade"
+            return f"{_why_marked(text, comment)}: mark for masquerade"
         if target == "MASQUERADE":
             return "masquerade: the source becomes this node's address"
         if target == "MARK":
@@ -164,7 +164,7 @@ def _who(text: str, comment: str) -> str:
     return f"port {port[2]}/{port[1].upper()} of this node " if port else ""
 
 
-def _why_marked(text: str, comment: str, place: str) -> str:
+def _why_marked(text: str, comment: str) -> str:
     if comment.endswith("cluster IP"):
         return "not from a local Pod" if "! -" in text else "to the clusterIP"
     if comment.startswith("masquerade LOCAL"):

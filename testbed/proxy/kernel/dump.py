@@ -66,14 +66,22 @@ def chains(netlink: NetlinkSocket, family: str) -> list[ChainState]:
     return found
 
 
-def sets(netlink: NetlinkSocket, family: str, table: str) -> set[str]:
-    """Names of the table's sets and maps, without the anonymous ones."""
-    found = set()
+def sets(netlink: NetlinkSocket, family: str, table: str) -> dict[str, dict[int, bytes]]:
+    """The table's sets and maps with their attributes (NFTA_SET_*), anonymous ones included."""
+    found = {}
     for answer in netlink.request(GETSET, NLM_F_DUMP, _header(family) + text(1, table)):
         held = attributes(answer.payload, 4)
-        flags = int.from_bytes(held[3], "big") if 3 in held else 0
-        if string(held[1]) == table and not flags & 1:
-            found.add(string(held[2]))
+        if string(held[1]) == table:
+            found[string(held[2])] = {kind: bytes(body) for kind, body in held.items()}
+    return found
+
+
+def userdata(netlink: NetlinkSocket, family: str, table: str) -> dict[str, list[bytes]]:
+    """The user data of every rule of the table, by chain, in order; b"" where it has none."""
+    found: dict[str, list[bytes]] = {}
+    for answer in netlink.request(GETRULE, NLM_F_DUMP, _header(family) + text(1, table)):
+        held = attributes(answer.payload, 4)
+        found.setdefault(string(held[2]), []).append(bytes(held[7]) if 7 in held else b"")
     return found
 
 

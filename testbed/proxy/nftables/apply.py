@@ -4,9 +4,11 @@ A partial sync is one transaction. A full sync is several, in an order in which 
 working rules: the shared sets and chains; the Services' chains by the hundred; then, at once, all
 elements that lead to them; last, what nothing leads to any more.
 
-Many small steps because the kernel's work for a new set grows with the table's sets (names are
-compared with all of them, and with the transaction's): so anonymous sets get finished names instead
-of `__map%d`, for which the kernel would search the first free number among all.
+A full sync looks at everything and writes what differs. What a first one costs is the kernel
+walking the list of the table's sets, by name, four times for every new set (that the name is free,
+twice; to add its elements; for the rule's lookup), and inside a large transaction also the list of
+its steps. So transactions are small, and anonymous sets get finished names: `__map%d` as nft sends
+it would cost a walk that scans every name for the first free number.
 """
 
 from __future__ import annotations
@@ -23,10 +25,13 @@ from testbed.proxy.kernel.applier import FULL, NOTHING, PARTIAL, SyncReport
 from testbed.proxy.kernel.messages import Message, TableMessages
 from testbed.proxy.kernel.transaction import Namespace, RuleError, Transactions
 from testbed.proxy.nftables.encode import (
+    SET_ANONYMOUS,
     element,
     encode_hook,
     encode_rule,
     encode_set,
+    rule_userdata,
+    same_set,
     userdata_comment,
 )
 from testbed.proxy.nftables.keys import Unencodable, pack_key
@@ -61,7 +66,7 @@ class NftablesApplier:
         self._applied: RuleSet | None = None
         self._generation = 0
         self._numbers = itertools.count(1)
-        self._name_start = ""
+        self._names_taken: set[str] = set()
         self._key_types: dict[str, tuple[str, ...]] = {}
 
     def close(self) -> None:
@@ -94,8 +99,7 @@ class NftablesApplier:
     # Full
 
     def _sync_fully(self, ruleset: RuleSet) -> int:
-        there = self._present()
-        self._name_start = f"__map{self._door.netlink.next_sequence()}x{there.generation:x}x"
+        there = self._present(ruleset)
         self._key_types = {spec.name: tuple(spec.key_type.split(" . ")) for spec in ruleset.sets}
         rules = self._put_frame(ruleset, there)
         for services in _chunks(list(ruleset.ordered()), SERVICES_AT_ONCE):
@@ -104,29 +108,52 @@ class NftablesApplier:
         self._remove_stale(ruleset, there)
         return rules
 
-    def _present(self) -> _Present:
+    def _present(self, ruleset: RuleSet) -> _Present:
+        """What the table holds. One with shared sets of other types isn't ours and is deleted."""
         netlink = self._door.netlink
-        generation = dump.generation(netlink)
         if TABLE not in dump.tables(netlink, self.family):
-            return _Present(generation, set(), set())
-        chains = {chain.name for chain in dump.chains(netlink, self.family) if chain.table == TABLE}
-        return _Present(generation, chains, dump.sets(netlink, self.family, TABLE))
+            return _Present({}, {})
+        sets = dump.sets(netlink, self.family, TABLE)
+        for spec in ruleset.sets:
+            if spec.name in sets and not same_set(self._encode_set(spec), sets[spec.name]):
+                self._door.commit([self._messages.delete_table()])
+                return _Present({}, {})
+        chains: dict[str, list[bytes]] = {
+            chain.name: [] for chain in dump.chains(netlink, self.family) if chain.table == TABLE
+        }
+        chains.update(dump.userdata(netlink, self.family, TABLE))
+        self._names_taken = set(sets)
+        named = {name: held for name, held in sets.items() if not _is_anonymous(held)}
+        return _Present(chains, named)
 
     def _put_frame(self, ruleset: RuleSet, there: _Present) -> int:
         """The table, its shared sets and its base and shared chains with their rules."""
+        chains = [chain for chain in ruleset.chains if not there.has(chain)]
         batch = [self._messages.new_table(userdata_comment(TABLE_COMMENT))]
         batch += [self._new_set(spec) for spec in ruleset.sets if spec.name not in there.sets]
-        batch += self._chains(ruleset.chains, there.chains)
+        batch += self._chains(
+            chains, {chain.name for chain in chains if chain.name in there.chains}
+        )
         self._door.commit(batch)
-        return sum(len(chain.rules) for chain in ruleset.chains)
+        return sum(len(chain.rules) for chain in chains)
 
     def _put_services(self, services: Iterable[ServiceRules], there: _Present) -> int:
-        """Chains and sets of some Services; nothing leads to the new ones yet."""
-        batch: list[Message] = []
-        chains = [chain for rules in services for chain in rules.chains]
-        sets = [spec for rules in services for spec in rules.sets]
-        batch += [self._messages.flush_chain(c.name) for c in chains if c.name in there.chains]
-        batch += [self._messages.delete_set(s.name) for s in sets if s.name in there.sets]
+        """Chains and sets of some Services; nothing leads to the new ones yet.
+
+        A set that is right stays, with the clients that it remembers.
+        """
+        chains = [chain for rules in services for chain in rules.chains if not there.has(chain)]
+        sets = [
+            spec
+            for rules in services
+            for spec in rules.sets
+            if not same_set(self._encode_set(spec), there.sets.get(spec.name, {}))
+        ]
+        replaced = [spec.name for spec in sets if spec.name in there.sets]
+        if replaced:
+            chains = [chain for rules in services for chain in rules.chains]
+        batch = [self._messages.flush_chain(c.name) for c in chains if c.name in there.chains]
+        batch += [self._messages.delete_set(name) for name in replaced]
         batch += [self._new_set(spec) for spec in sets]
         batch += self._chains(chains, set())
         self._door.commit(batch)
@@ -143,7 +170,7 @@ class NftablesApplier:
             same = {
                 key
                 for key, (text, value) in packed.items()
-                if held.get(key) == _payload_of(self._element(name, text, value))
+                if held.get(key) == _payload_of(memoryview(self._element(name, text, value))[4:])
             }
             removed[name] = [element(key) for key in held if key not in same]
             added[name] = dict(pair for key, pair in packed.items() if key not in same)
@@ -170,8 +197,8 @@ class NftablesApplier:
         Kernels before 6.2 give up the references of deleted elements late and answer EBUSY: then
         it stays, without harm, until the next full sync.
         """
-        chains = there.chains - {chain.name for chain in ruleset.all_chains()}
-        sets = there.sets - {spec.name for spec in ruleset.all_sets()}
+        chains = there.chains.keys() - {chain.name for chain in ruleset.all_chains()}
+        sets = there.sets.keys() - {spec.name for spec in ruleset.all_sets()}
         batch = [self._messages.flush_chain(name) for name in sorted(chains)]
         batch += [self._messages.delete_chain(name) for name in sorted(chains)]
         batch += [self._messages.delete_set(name) for name in sorted(sets)]
@@ -207,13 +234,15 @@ class NftablesApplier:
     # Messages
 
     def _new_set(self, spec: SetSpec) -> Message:
+        return self._messages.new_set(spec.name, self._encode_set(spec), next(self._numbers))
+
+    def _encode_set(self, spec: SetSpec) -> bytes:
         try:
-            made = encode_set(
+            return encode_set(
                 spec.key_type, spec.value_type, spec.comment, spec.flags, spec.size, spec.timeout
             )
         except (Unencodable, KeyError) as error:
             raise self._error(f"{spec.kind} {spec.name}", str(error)) from error
-        return self._messages.new_set(spec.name, made, next(self._numbers))
 
     def _chains(self, chains: Iterable[Chain], emptied: set[str]) -> Iterator[Message]:
         """Make all chains, empty those in `emptied`, then add the rules: they may jump anywhere."""
@@ -241,9 +270,16 @@ class NftablesApplier:
                 yield self._messages.new_elements(each.name, some, words, set_id=each.number)
         yield self._messages.new_rule(chain, encoded.attributes, words)
 
-    def _allocate(self, kind: str) -> tuple[str, int]:
-        number = next(self._numbers)
-        return f"{self._name_start}{number}", number
+    def _allocate(self) -> tuple[str, int]:
+        """A name and a number for an anonymous set.
+
+        Short, because the kernel compares it with every set's of the table, and names of up to
+        seven characters lie close together in its memory.
+        """
+        for number in self._numbers:
+            if (name := _base36(number)) not in self._names_taken:
+                return name, number
+        raise AssertionError("itertools.count has no end")
 
     def _element(self, name: str, key: str, value: ElementValue) -> bytes:
         try:
@@ -317,12 +353,21 @@ class NftablesApplier:
 
 
 class _Present:
-    """What the table held before a full sync."""
+    """What the table held before a full sync: chains with their rules' user data, and sets."""
 
-    def __init__(self, generation: int, chains: set[str], sets: set[str]) -> None:
-        self.generation = generation
+    def __init__(
+        self, chains: Mapping[str, list[bytes]], sets: Mapping[str, Mapping[int, bytes]]
+    ) -> None:
         self.chains = chains
         self.sets = sets
+
+    def has(self, chain: Chain) -> bool:
+        """Whether `chain` is there with the very rules that it should have."""
+        return self.chains.get(chain.name) == [rule_userdata(line) for line in chain.rules]
+
+
+def _is_anonymous(held: Mapping[int, bytes]) -> bool:
+    return bool(int.from_bytes(held.get(3, b""), "big") & SET_ANONYMOUS)
 
 
 def _least_uses(ruleset: RuleSet) -> dict[str, int]:
@@ -336,11 +381,9 @@ def _least_uses(ruleset: RuleSet) -> dict[str, int]:
     return uses
 
 
-def _payload_of(body: bytes | memoryview) -> bytes:
-    """What of an element is the same in what is sent and what is dumped."""
+def _payload_of(body: memoryview) -> bytes:
+    """What of an element is the same in what is sent and what is dumped: key, data, comment."""
     held = attributes(body)
-    if 1 not in held:  # with its own header, as `element` makes it
-        held = attributes(next(iter(held.values())))
     return b"".join(bytes(held[kind]) if kind in held else b"-" for kind in (1, 2, 6))
 
 
@@ -351,6 +394,14 @@ def _by_set(
     for key, value in elements:
         found.setdefault(key.container, {})[key.key] = value
     return found
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

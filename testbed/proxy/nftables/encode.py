@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 
 from testbed.api.objects import IPV4, IPV6
-from testbed.netlink import attribute, be32, be64, nested, text
+from testbed.netlink import attribute, attributes, be32, be64, nested, text
 from testbed.proxy.kernel import expressions as nft
 from testbed.proxy.kernel.expressions import CMP_EQ, CMP_NEQ
 from testbed.proxy.kernel.messages import FAMILIES, Hook
@@ -44,6 +45,9 @@ _VERDICT_TYPE = 0xFFFFFF00
 _ELEMENT_IS_INTERVAL_END = 1
 
 _TOKEN = re.compile(r'"[^"]*"|[{},]|[^\s{},]+')
+_COMMENT = re.compile(r' comment "([^"]*)"')
+#: A type of user data that nft doesn't use.
+_RULE_DIGEST = 0x7B
 _CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 _CT_STATUSES = {"snat": 0x10, "dnat": 0x20}
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
@@ -73,7 +77,7 @@ class EncodedRule:
 
 
 #: Gives a name and a number to an anonymous set.
-Allocate = Callable[[str], tuple[str, int]]
+Allocate = Callable[[], tuple[str, int]]
 
 
 def encode_rule(family: str, line: str, allocate: Allocate) -> EncodedRule:
@@ -85,10 +89,20 @@ def encode_rule(family: str, line: str, allocate: Allocate) -> EncodedRule:
         if isinstance(error, Unencodable):
             raise
         raise Unencodable(f"can't be understood: {error!r}") from error
-    encoded = nested(4, *reader.parts)
-    if reader.comment:
-        encoded += attribute(7, userdata_comment(reader.comment))
+    encoded = nested(4, *reader.parts) + attribute(7, rule_userdata(line))
     return EncodedRule(encoded, tuple(reader.sets))
+
+
+def rule_userdata(line: str) -> bytes:
+    """A rule's user data: its comment, and a digest of its text.
+
+    nft passes over what it doesn't know. A rule can't be changed in place, nor can its anonymous
+    sets, so a rule with this user data is that rule: a full sync needs not look closer.
+    """
+    comment = _COMMENT.search(line)
+    return (userdata_comment(comment.group(1)) if comment else b"") + _field(
+        _RULE_DIGEST, blake2b(line.encode(), digest_size=12).digest()
+    )
 
 
 class _Rule:
@@ -101,7 +115,6 @@ class _Rule:
         self.allocate = allocate
         self.parts: list[bytes] = []
         self.sets: list[AnonymousSet] = []
-        self.comment = ""
 
     def read(self) -> None:
         while self.place < len(self.words):
@@ -175,7 +188,7 @@ class _Rule:
 
     def address_set(self, field: tuple[str, str], negated: bool) -> bytes:
         values = [word for word in self.until_brace() if word != ","]
-        name, number = self.allocate("set")
+        name, number = self.allocate()
         made, elements = _address_set(self.family, field[1], values)
         self.sets.append(AnonymousSet(name, number, made, elements))
         return lookup(name, number=number, negated=negated)
@@ -278,7 +291,7 @@ class _Rule:
     def mapped(
         self, elements: tuple[bytes, ...], data: int, size: int, userdata: bytes, destination: int
     ) -> None:
-        name, number = self.allocate("map")
+        name, number = self.allocate()
         flags = SET_ANONYMOUS | SET_CONSTANT | SET_MAP
         made = (
             be32(3, flags)
@@ -323,8 +336,8 @@ class _Rule:
         self.parts.append(load)
         self.parts.append(nft.expression("dynset", be32(4, 1), be32(3, 1), text(1, name)))
 
-    def read_comment(self, word: str) -> None:
-        self.comment = self.take().strip('"')
+    def skip_comment(self, word: str) -> None:
+        self.take()
 
 
 _STATEMENTS: dict[str, Callable[[_Rule, str], None]] = {
@@ -345,7 +358,7 @@ _STATEMENTS: dict[str, Callable[[_Rule, str], None]] = {
     "numgen": _Rule.numgen,
     "dnat": _Rule.dnat,
     "update": _Rule.update,
-    "comment": _Rule.read_comment,
+    "comment": _Rule.skip_comment,
 }
 
 _ADDRESS_PORT = {
@@ -557,3 +570,16 @@ def encode_hook(declaration: str) -> Hook:
     if plain is not None:
         return Hook(kind, hook, int(plain))
     return Hook(kind, hook, _PRIORITIES[named] + int(f"{sign or '+'}{offset or 0}"))
+
+
+def same_set(made: bytes, held: Mapping[int, bytes]) -> bool:
+    """Whether a dumped set is what `made` (of `encode_set`) would make."""
+    wanted = {kind: bytes(body) for kind, body in attributes(made).items()}
+    return all(
+        wanted.get(kind, b"").strip(b"\0") == held.get(kind, b"").strip(b"\0")
+        for kind in _SET_IDENTITY
+    )
+
+
+#: NFTA_SET_FLAGS, KEY_TYPE, KEY_LEN, DATA_TYPE, DATA_LEN, DESC, TIMEOUT, USERDATA
+_SET_IDENTITY = (3, 4, 5, 6, 7, 9, 11, 13)

@@ -187,3 +187,26 @@ def test_deleting_a_load_balancer_ends_its_established_connections(
                     await world.ask(sock)
 
     world.play(main)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_error_of_a_node_reaches_the_client_as_the_vips(
+    world: Any, make_service: Any, nodes: Any, version: int
+) -> None:
+    async def main() -> None:
+        cloud = world.cloud()
+        await world.serve("w1", HEALTH)
+        udp = make_service(ports=[{"port": 53, "nodePort": PORT, "protocol": "UDP"}])
+        vips = [ingress.ip for ingress in cloud.ensure(udp, nodes[:1])]
+        await cloud.settled()
+        family = {4: socket.AF_INET, 6: socket.AF_INET6}[version]
+        with world.ns["client"].socket(family, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.connect((vips[0 if version == 4 else 1], 53))
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(sock, b"hello")
+            with pytest.raises(ConnectionRefusedError):
+                async with asyncio.timeout(2):
+                    await loop.sock_recv(sock, 512)
+
+    world.play(main)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import uuid
 from collections.abc import Iterator
 
@@ -14,9 +13,8 @@ from testbed.api.objects import Service
 from testbed.dns.forward import Forwarder
 from testbed.dns.public import PublicZone
 from testbed.dns.records import ClusterRecords
-from testbed.dns.server import DnsServer, Responder
+from testbed.dns.server import DnsServer, Responder, listening_sockets
 from testbed.fabric.fabric import Fabric
-from testbed.fabric.namespace import Namespace
 from testbed.fabric.specs import End, NamespaceSpec, Plan, Veth
 
 pytestmark = pytest.mark.kernel
@@ -45,16 +43,6 @@ def fabric() -> Iterator[Fabric]:
         yield made
 
 
-def bound(namespace: Namespace) -> tuple[socket.socket, socket.socket]:
-    """UDP and TCP sockets on port 53 of every address."""
-    udp = namespace.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    tcp = namespace.socket(socket.AF_INET6, socket.SOCK_STREAM)
-    for sock in (udp, tcp):
-        sock.bind(("::", 53))
-    tcp.listen()
-    return udp, tcp
-
-
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
 def test_cluster_and_public_names_are_resolved(fabric: Fabric, version: int, tcp: bool) -> None:
@@ -77,7 +65,7 @@ def test_cluster_and_public_names_are_resolved(fabric: Fabric, version: int, tcp
             ("public", Responder(public)),
             ("dns", Responder(records, forwarder)),
         ):
-            udp, stream = bound(fabric.namespace(name))
+            udp, stream = listening_sockets(fabric.namespace(name).socket)
             servers.append(DnsServer(responder, [udp], [stream]))
         client = Forwarder([(DNS[version], 53)], fabric.namespace("client").socket)
         for name, address in (

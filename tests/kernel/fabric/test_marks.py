@@ -184,6 +184,18 @@ def test_clean_spares_what_bears_another_mark(
             other.wait()
 
 
+def test_clean_passes_over_what_can_t_be_a_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTBED_RUN_DIR", str(tmp_path))
+    (tmp_path / "Not_A_Lab").mkdir()
+    (tmp_path / "dead").mkdir()
+    (tmp_path / "file").touch()
+    assert known_labs() == ["dead"]
+    assert clean() == [f"directory {tmp_path / 'dead'}"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Not_A_Lab", "file"]
+
+
 def test_namespaces_don_t_live_on_in_copies_of_the_mount_namespace(lab_name: str) -> None:
     holders = []
     with Fabric(lab_name) as fabric:

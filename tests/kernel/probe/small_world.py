@@ -121,6 +121,29 @@ class EchoServer:
             sock.close()
 
 
+class Relay:
+    """A proxy for one request: takes a connection and hands its bytes on over one of its own."""
+
+    def __init__(self, namespace: NetNs, port: int, target: str, target_port: int) -> None:
+        self._namespace = namespace
+        self._target = (target, target_port)
+        self._server = namespace.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._server.bind(("0.0.0.0", port))
+        self._server.listen(1)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        connection, _ = self._server.accept()
+        with connection, self._namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as behind:
+            behind.connect(self._target)
+            behind.sendall(connection.recv(4096))
+            connection.sendall(behind.recv(4096))
+
+    def close(self) -> None:
+        self._server.close()
+
+
 class World:
     """client – router – w1 – bridge – web-0, web-1; routes both ways, both families."""
 

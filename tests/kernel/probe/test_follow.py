@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small_world import CLIENT, NODE, PODS, PODS6, VIP, World
+from small_world import CLIENT, NODE, PODS, PODS6, VIP, Relay, World
 
 from testbed.flow import (
     DELIVERED,
@@ -225,3 +225,18 @@ def test_rules_are_read_again_after_a_change(world: World) -> None:
     path = observer.follow(world["client"], Request(VIP, 80)).path
     world["w1"].run(["nft", "delete", "table", "ip", "extra"])
     assert any("tcp dport 8080" in hit.text for hit in path.hops[2].rules), render(path)
+
+
+def test_a_proxy_makes_a_second_leg(world: World) -> None:
+    relay = Relay(world["router"], 9000, PODS["web-0"], 8080)
+    seen = Observer(world.all()).follow(world["client"], Request("203.0.113.1", 9000))
+    path = seen.path
+    relay.close()
+    assert {frame.interface for frame in seen.frames} >= {"c0", "n0", "veth-web-0"}
+    assert path.backend == "router"
+    assert path.relayed_at() == ("router",)
+    assert [hop.namespace for hop in path.final.hops] == ["router", "w1", "web-0"]
+    assert path.final.backend == "web-0", render(path)
+    assert path.source_seen == "172.18.0.1"
+    assert "handed the request on" in render(path)
+    assert path_from_json(path_to_json(path)) == path

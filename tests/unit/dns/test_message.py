@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+
 import dnslib
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from testbed.dns import message
 from testbed.dns.names import from_wire
+from testbed.dns.records import ClusterRecords
+from testbed.dns.server import Responder
 from testbed.dns.zone import Answer, Code, Record, Type
 
 
@@ -97,3 +103,25 @@ def test_every_type_is_packed(record: Record, text: str) -> None:
     reply = dnslib.DNSRecord.parse(message.render(query, body, 512))
     assert str(reply.rr[0].rdata) == text
     assert reply.rr[0].ttl == 5
+
+
+HEADER = st.sampled_from([b"\0\7\1\0\0\1\0\0\0\0\0\0", b"\0\7\1\0\0\1\0\0\0\0\0\1"])
+LABELS = st.lists(st.binary(min_size=1, max_size=63), max_size=5)
+
+
+@given(HEADER, LABELS, st.binary(max_size=20))
+def test_any_bytes_are_answered_or_refused(head: bytes, labels: list[bytes], rest: bytes) -> None:
+    name = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+    responder = Responder(ClusterRecords())
+    with contextlib.suppress(message.FormatError):
+        query = message.parse(head + name + rest)
+        answered = responder.answer_now(query, query.size)
+        assert answered is None or answered[:2] == b"\0\7"
+
+
+def test_dot_inside_a_label_does_not_part_it() -> None:
+    assert from_wire(b"\7web.svc\5local\0") == "web\\.svc.local"
+
+
+def test_broken_answer_of_another_server_is_a_failure() -> None:
+    assert message.records_in(b"\0" * 5) == (Code.SERVFAIL, [])

@@ -171,6 +171,11 @@ def test_external_name_is_an_alias_for_every_type(records: ClusterRecords) -> No
     assert ask(records, "web.default.svc.cluster.local", Type.CNAME).pending is None
 
 
+def test_external_name_that_is_an_address_does_not_exist(records: ClusterRecords) -> None:
+    records.set_service(service(type="ExternalName", externalName="192.0.2.1"))
+    assert ask(records, "web.default.svc.cluster.local", Type.A).code is Code.NXDOMAIN
+
+
 def test_external_name_inside_the_cluster_is_followed(records: ClusterRecords) -> None:
     records.set_service(service("db", **CLUSTER))
     target = "db.default.svc.cluster.local"

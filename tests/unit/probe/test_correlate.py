@@ -157,6 +157,7 @@ def test_a_bridges_ports_are_no_copies() -> None:
     script.cross(SYN_SENT, ">switch/p2", "<w1/eth0")
     path = path_of(script)
     assert [hop.namespace for hop in path.hops] == ["client", "switch", "w1"]
+    assert str(path.hops[1].route) == "bridged to p2"
     assert path.copies == ()
 
 
@@ -332,3 +333,41 @@ def test_a_flow_is_followed_without_a_fingerprint_by_what_nat_leaves_alone() -> 
     path = correlate(Evidence("client", SENT, script.sightings), Facts())
     assert [hop.namespace for hop in path.hops] == ["client", "w1", "web"]
     assert [hop.namespace for hop in path.reply] == ["web", "w1", "client"]
+
+
+def test_a_proxys_own_connection_is_the_next_leg() -> None:
+    token = b"0123abcd"
+    script = Script()
+    script.cross(SYN_SENT, ">client/eth0", "<lb/eth0")
+    script.cross(tcp_packet(SENT.reversed(), SYN | ACK, 7, 1001), ">lb/eth0", "<client/eth0")
+    own = Flow("tcp", NODE, 6000, POD, 8080)
+    script.cross(tcp_packet(own, SYN, 900_000), ">lb/eth1", "<web/eth0")
+    script.cross(tcp_packet(own.reversed(), SYN | ACK, 3, 900_001), ">web/eth0", "<lb/eth1")
+    request = tcp_packet(own, ACK, 900_001, 4, ip_id=2)
+    script.cross(request + b"PROXY header " + token, ">lb/eth1", "<web/eth0")
+    made = fingerprints.of_tcp(SENT, 1000)
+    path = correlate(Evidence("client", SENT, script.sightings, (), made, token=token), Facts())
+    assert path.backend == "lb"
+    assert path.relayed is not None
+    assert path.relayed.backend == "web"
+    assert (path.relayed_at(), path.source_seen) == (("lb",), NODE)
+    plain = correlate(Evidence("client", SENT, script.sightings, (), made), Facts())
+    assert plain.relayed is None
+
+
+def test_a_routed_packet_is_not_called_bridged() -> None:
+    script = Script()
+    script.cross(SYN_SENT, ">client/eth0", "<w1/eth0")
+    script.cross(tcp_packet(SENT, SYN, ttl=63), ">w1/eth1", "<web/eth0")
+    path = path_of(script, Facts(routes={("w1", VIP): Route("unicast", "eth1")}))
+    assert str(path.hops[1].route) == "dev eth1"
+
+
+def test_a_frame_that_a_switch_kept_is_dropped_there_and_not_called_unroutable() -> None:
+    script = Script()
+    script.see("client/eth0", "out", SYN_SENT)
+    script.see("switch/p1", "in", SYN_SENT, to_us=False)
+    facts = Facts(routes={("switch", VIP): Route("none", error="no route to the destination")})
+    verdict = path_of(script, facts).verdict
+    assert (verdict.kind, verdict.where) == (DROPPED, "switch")
+    assert "another host" in verdict.detail

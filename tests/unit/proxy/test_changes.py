@@ -139,7 +139,7 @@ def test_a_slice_that_moves_to_another_service_leaves_the_first() -> None:
     assert texts(state, HTTP._replace(name="other")) == ["10.0.0.1:8080"]
 
 
-def test_conntrack_is_cleaned_when_endpoints_of_a_udp_port_change_and_only_then() -> None:
+def test_conntrack_is_cleaned_when_endpoints_of_a_service_with_udp_change_and_only_then() -> None:
     ports = [{"name": "dns", "protocol": "UDP", "port": 5353}]
     state = state_of(service(), piece("10.0.0.1"))
     assert not state.checkout().clean_conntrack
@@ -147,6 +147,8 @@ def test_conntrack_is_cleaned_when_endpoints_of_a_udp_port_change_and_only_then(
     assert state.checkout().clean_conntrack
     state.update_service(service(sessionAffinity="ClientIP"))
     assert not state.checkout().clean_conntrack
+    state.update_slice(piece("10.0.0.2"))
+    assert state.checkout().clean_conntrack
     state.delete_slice(NamespacedName("default", "web-u"))
     assert state.checkout().clean_conntrack
 

@@ -43,6 +43,11 @@ def test_the_rules_that_lead_to_a_chain_come_in_a_packets_order() -> None:
         ("nftables", "service-PFISGYVC", "Service default/web, port 80/TCP: all endpoints"),
         ("nftables", "10.96.10.1", "clusterIP of Service default/web"),
         ("nftables", "tcp . 30007", "→ Service default/web, port 80/TCP: traffic to its external"),
+        (
+            "nftables",
+            "tcp . 30007 : goto external-PFISGYVC-default/web/tcp/,",
+            "→ Service default/web, port 80/TCP: traffic to its external",
+        ),
         ("nftables", "cluster-ips", "set: Active ClusterIPs"),
         ("nftables", "10.244.2.6:8080", "endpoint of Service default/web"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.api.objects import EndpointSlice, NamespacedName, Service
@@ -17,6 +17,8 @@ from tests.unit.proxy import strategies
 
 RENDERERS = [iptables.Renderer, nftables.Renderer]
 Change = tuple[str, Any]
+#: A loaded machine is slow; that's no failure.
+unhurried = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def apply(state: ProxyState, change: Change) -> None:
@@ -42,6 +44,7 @@ def final_objects(changes: list[Change]) -> tuple[list[Service], list[EndpointSl
 
 
 @pytest.mark.parametrize("renderer", RENDERERS, ids=["iptables", "nftables"])
+@unhurried
 @given(instance=strategies.instances(), changes=strategies.changes, data=st.data())
 def test_changes_end_in_the_rules_of_a_full_render(
     renderer: type[Any], instance: Instance, changes: list[Change], data: st.DataObject
@@ -66,6 +69,7 @@ def test_changes_end_in_the_rules_of_a_full_render(
 
 
 @pytest.mark.parametrize("renderer", RENDERERS, ids=["iptables", "nftables"])
+@unhurried
 @given(instance=strategies.instances(), changes=strategies.changes, data=st.data())
 def test_replacing_the_whole_state_is_the_same_as_single_changes(
     renderer: type[Any], instance: Instance, changes: list[Change], data: st.DataObject
@@ -82,6 +86,7 @@ def test_replacing_the_whole_state_is_the_same_as_single_changes(
     assert rules == rendering.render(fresh)
 
 
+@unhurried
 @given(instance=strategies.instances(), changes=strategies.changes)
 def test_an_iptables_difference_names_exactly_what_differs(
     instance: Instance, changes: list[Change]
@@ -101,6 +106,7 @@ def test_an_iptables_difference_names_exactly_what_differs(
         before = after
 
 
+@unhurried
 @given(instance=strategies.instances(), changes=strategies.changes)
 def test_an_nftables_difference_leads_from_one_table_to_the_next(
     instance: Instance, changes: list[Change]

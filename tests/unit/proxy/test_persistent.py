@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.proxy.persistent import PersistentMap
@@ -9,6 +9,7 @@ KEYS = st.text(max_size=3)
 CONTENTS = st.dictionaries(KEYS, st.integers())
 
 
+@settings(deadline=None)
 @given(CONTENTS, CONTENTS, st.lists(KEYS))
 def test_a_change_gives_the_same_as_a_dict_and_leaves_the_old_version_alone(
     start: dict[str, int], put: dict[str, int], drop: list[str]
@@ -21,6 +22,7 @@ def test_a_change_gives_the_same_as_a_dict_and_leaves_the_old_version_alone(
     assert dict(before) == start
 
 
+@settings(deadline=None)
 @given(CONTENTS, CONTENTS)
 def test_difference_names_every_key_whose_value_differs(
     old: dict[str, int], new: dict[str, int]

@@ -1,0 +1,258 @@
+"""The service controller: Services of type LoadBalancer get a load balancer from the cloud.
+
+Source: cloud-provider controllers/service (syncLoadBalancerIfNeeded, needsUpdate, the node
+predicates); catalogue L-01…L-14.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.objects import LoadBalancerIngress, NamespacedName, Node, Service
+from testbed.cloud.balancer import Target, is_target, targets
+from testbed.cloud.interface import Cloud, CloudError
+from testbed.control.controllers.base import ClusterApi, Controller, Key, RetryError
+from testbed.control.store import Event
+
+FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
+#: Seconds until a failed sync is tried again: doubled from the first to the second (L-07).
+RETRY_FIRST, RETRY_LAST = 5.0, 300.0
+
+
+@dataclass(slots=True)
+class _Applied:
+    """What the cloud was last told about a Service, and what it answered."""
+
+    document: Document
+    targets: tuple[Target, ...]
+    ingress: tuple[LoadBalancerIngress, ...]
+
+
+class ServiceController(Controller):
+    """Keeps each Service's load balancer, finalizer and status as its spec asks.
+
+    `cloud` None is a cluster without a cloud: Services stay pending, and an Event says why.
+    """
+
+    resources = ("services", "nodes")
+
+    def __init__(self, api: ClusterApi, cloud: Cloud | None) -> None:
+        super().__init__(api)
+        self._cloud = cloud
+        self._applied: dict[Key, _Applied] = {}
+        self._delays: dict[Key, float] = {}
+        self._pending: dict[Key, str] = {}
+
+    def keys_for(self, event: Event) -> Iterable[Key]:
+        """A Service's own key; every load balancer's where the set of target nodes may differ."""
+        if event.resource == "nodes":
+            before = _target_of(event.old) if event.old else None
+            after = _target_of(event.object) if event.type.value != "DELETED" else None
+            return tuple(self._applied) if before != after else ()
+        key = namespace_of(event.object), name_of(event.object)
+        concerned = key in self._applied or key in self._pending
+        return (key,) if concerned or _is_ours(event.object) else ()
+
+    def reconcile(self, key: Key) -> None:
+        """Make, change or remove the load balancer of one Service. Raises RetryError."""
+        document = self.store.find("services", *key)
+        if self._cloud is None:
+            self._explain(key, document)
+            return
+        try:
+            if document is None:
+                self._forget(key)
+            elif _wants(document) and not _deleting(document):
+                self._ensure(self._cloud, key, document)
+            elif FINALIZER in _finalizers(document) or key in self._applied:
+                self._remove(self._cloud, key, document)
+        except CloudError as error:
+            raise self._failed(key, document, error) from None
+        self._delays.pop(key, None)
+
+    def _ensure(self, cloud: Cloud, key: Key, document: Document) -> None:
+        service = Service.from_document(document)
+        nodes = [Node.from_document(n) for n in self.store.list("nodes")]
+        applied = self._applied.get(key)
+        wanted = targets(nodes)
+        if applied is None or _differs(applied.document, document):
+            if applied is not None:
+                self._tell_changes(applied.document, document)
+            self._event(document, "EnsuringLoadBalancer", "Ensuring load balancer")
+            document = self._with_finalizer(document, present=True)
+            if not wanted:
+                self._warn_no_nodes(document)
+            ingress = cloud.ensure(service, nodes)
+            self._applied[key] = applied = _Applied(document, wanted, ingress)
+            self._event(document, "EnsuredLoadBalancer", "Ensured load balancer")
+        elif wanted != applied.targets:
+            self._update_nodes(cloud, document, service, nodes)
+            applied.targets = wanted
+        self._write_status(document, applied.ingress)
+
+    def _update_nodes(
+        self, cloud: Cloud, document: Document, service: Service, nodes: list[Node]
+    ) -> None:
+        try:
+            cloud.update_nodes(service, nodes)
+        except CloudError as error:
+            message = f"Error updating load balancer with new hosts: {error}"
+            self.api.event(document, "Warning", "UpdateLoadBalancerFailed", message)
+            raise
+        if targets(nodes):
+            self._event(document, "UpdatedLoadBalancer", "Updated load balancer with new hosts")
+        else:
+            self._warn_no_nodes(document)
+
+    def _remove(self, cloud: Cloud, key: Key, document: Document) -> None:
+        name = NamespacedName(*key)
+        if cloud.exists(name):
+            self._event(document, "DeletingLoadBalancer", "Deleting load balancer")
+            cloud.delete(name)
+        self._applied.pop(key, None)
+        self._event(document, "DeletedLoadBalancer", "Deleted load balancer")
+        if not _deleting(document):
+            document = self._write_status(document, ())
+        self._with_finalizer(document, present=False)
+
+    def _forget(self, key: Key) -> None:
+        """The object is gone without having waited for the finalizer."""
+        assert self._cloud is not None
+        self._cloud.delete(NamespacedName(*key))
+        self._applied.pop(key, None)
+
+    def _explain(self, key: Key, document: Document | None) -> None:
+        """Say once per object why it stays pending."""
+        if document is None or not _wants(document):
+            self._pending.pop(key, None)
+        elif self._pending.get(key) != document["metadata"]["uid"]:
+            self._pending[key] = document["metadata"]["uid"]
+            message = "this lab has no cloud: no external address; the node ports work"
+            self.api.event(document, "Warning", "NoCloudProvider", message)
+
+    def _failed(self, key: Key, document: Document | None, error: CloudError) -> RetryError:
+        delay = min(2 * self._delays.get(key, RETRY_FIRST / 2), RETRY_LAST)
+        self._delays[key] = delay
+        if document is not None:
+            message = f"Error syncing load balancer: {error}"
+            self.api.event(document, "Warning", "SyncLoadBalancerFailed", message)
+        return RetryError(delay, str(error))
+
+    # writing
+
+    def _with_finalizer(self, document: Document, *, present: bool) -> Document:
+        held = _finalizers(document)
+        if (FINALIZER in held) == present:
+            return document
+        changed = copy.deepcopy(document)
+        others = [f for f in held if f != FINALIZER]
+        changed["metadata"]["finalizers"] = [*others, FINALIZER] if present else others
+        if not changed["metadata"]["finalizers"]:
+            del changed["metadata"]["finalizers"]
+        return self.api.update("services", changed)
+
+    def _write_status(
+        self, document: Document, ingress: tuple[LoadBalancerIngress, ...]
+    ) -> Document:
+        wanted: Document = {"ingress": [_entry(i) for i in ingress]} if ingress else {}
+        status = document.get("status") or {}
+        if (status.get("loadBalancer") or {}) == wanted:
+            return document
+        changed = copy.deepcopy(document)
+        changed["status"] = {**status, "loadBalancer": wanted}
+        return self.api.update("services", changed, status=True)
+
+    # telling
+
+    def _event(self, document: Document, reason: str, message: str) -> None:
+        self.api.event(document, "Normal", reason, message)
+
+    def _warn_no_nodes(self, document: Document) -> None:
+        message = "There are no available nodes for LoadBalancer"
+        self.api.event(document, "Warning", "UnAvailableLoadBalancer", message)
+
+    def _tell_changes(self, old: Document, new: Document) -> None:
+        """The Events that name the first difference, as needsUpdate records them."""
+        for reason, read in _TOLD:
+            before, after = read(old["spec"]), read(new["spec"])
+            if before != after:
+                self._event(new, reason, f"{_printed(before)} -> {_printed(after)}")
+                return
+
+
+_TOLD: tuple[tuple[str, Callable[[Document], Any]], ...] = (
+    ("LoadBalancerSourceRanges", lambda spec: spec.get("loadBalancerSourceRanges") or []),
+    ("LoadbalancerIP", lambda spec: spec.get("loadBalancerIP") or ""),
+    ("ExternalTrafficPolicy", lambda spec: spec.get("externalTrafficPolicy") or ""),
+    ("HealthCheckNodePort", lambda spec: spec.get("healthCheckNodePort") or 0),
+)
+
+
+def _printed(value: Any) -> str:
+    """A value as Go prints it."""
+    return f"[{' '.join(value)}]" if isinstance(value, list) else str(value)
+
+
+def _differs(old: Document, new: Document) -> bool:
+    """Whether the load balancer itself must be looked at again (L-05)."""
+    return _essence(old) != _essence(new)
+
+
+_ESSENCE = (
+    "loadBalancerSourceRanges",
+    "sessionAffinity",
+    "sessionAffinityConfig",
+    "loadBalancerIP",
+    "externalIPs",
+    "externalTrafficPolicy",
+    "healthCheckNodePort",
+    "ipFamilies",
+)
+_PORT_ESSENCE = ("name", "protocol", "port", "nodePort", "targetPort", "appProtocol")
+
+
+def _essence(document: Document) -> tuple[Any, ...]:
+    spec, meta = document["spec"], document["metadata"]
+    ports = [[port.get(name) for name in _PORT_ESSENCE] for port in spec.get("ports") or ()]
+    return (
+        meta.get("uid"),
+        meta.get("annotations") or {},
+        ports,
+        *(spec.get(name) for name in _ESSENCE),
+    )
+
+
+def _is_ours(document: Document) -> bool:
+    return _wants(document) or FINALIZER in _finalizers(document)
+
+
+def _wants(document: Document) -> bool:
+    """L-01: the type, and no class of another controller's."""
+    spec = document.get("spec") or {}
+    return spec.get("type") == "LoadBalancer" and spec.get("loadBalancerClass") is None
+
+
+def _deleting(document: Document) -> bool:
+    return bool(document["metadata"].get("deletionTimestamp"))
+
+
+def _finalizers(document: Document) -> list[str]:
+    return list(document["metadata"].get("finalizers") or ())
+
+
+def _target_of(document: Document) -> Target | None:
+    node = Node.from_document(document)
+    return targets([node])[0] if is_target(node) else None
+
+
+def _entry(ingress: LoadBalancerIngress) -> Document:
+    entry: Document = {}
+    if ingress.ip:
+        entry = {"ip": ingress.ip, "ipMode": ingress.ip_mode}
+    if ingress.hostname:
+        entry["hostname"] = ingress.hostname
+    return entry
