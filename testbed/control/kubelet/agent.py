@@ -212,7 +212,9 @@ class Kubelet(Controller):
 
     def _listen(self, document: Document, pod: RunningPod) -> None:
         services = self.store.list("services", namespace_of(document))
-        problems = self._runtime.listen(pod.sandbox.uid, echo_ports.echo_ports(document, services))
+        problems = self._runtime.listen(
+            pod.sandbox.uid, document, echo_ports.echo_ports(document, services)
+        )
         for problem in problems:
             self.api.event(document, "Warning", "FailedToListen", problem)
 

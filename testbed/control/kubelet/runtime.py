@@ -65,8 +65,8 @@ class PodRuntime(Protocol):
     def kill(self, uid: str, container: str) -> None:
         """End a container (SIGKILL); its end is reported as that of any program."""
 
-    def listen(self, uid: str, ports: Iterable[tuple[str, int]]) -> list[str]:
-        """Have the echo application listen on exactly these ports; returns what failed."""
+    def listen(self, uid: str, document: Document, ports: Iterable[tuple[str, int]]) -> list[str]:
+        """Have the echo application of a Pod listen on these ports; returns what failed."""
 
     def check(
         self, uid: str, container: Document, action: Document, timeout: float, done: Outcome

@@ -111,7 +111,7 @@ class FakeRuntime:
         self.calls.append(f"kill {container}")
         self.exited(uid, container, 137)
 
-    def listen(self, uid: str, ports: Iterable[tuple[str, int]]) -> list[str]:
+    def listen(self, uid: str, document: Document, ports: Iterable[tuple[str, int]]) -> list[str]:
         self.ports[uid] = set(ports)
         return []
 
