@@ -130,6 +130,7 @@ class LabCore:
     def _cloud(self) -> FakeCloud | None:
         balancers = self.topology.with_role("balancer")
         if not balancers or self.options.cloud == "none":
+            self.control.manager.add(ServiceController(self.control.client, None))
             return None
         site = site_of(self.fabric, self.topology, balancers[0], run_directory(self.fabric.lab))
         cloud = FakeCloud(

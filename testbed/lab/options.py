@@ -9,7 +9,7 @@ from pathlib import Path
 from testbed.errors import UsageError
 
 PROXY_MODES = ("iptables", "nftables", "none")
-CLOUDS = ("nat", "dsr", "none")
+CLOUDS = ("nat", "nat-masquerade", "dsr", "proxy", "none")
 
 
 @dataclass(frozen=True, slots=True)

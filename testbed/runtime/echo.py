@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from testbed.api.objects import family_of
+from testbed.runtime import proxy_protocol
 
 #: Opens a socket of (family, type, protocol) inside the Pod's network namespace.
 SocketOpener: TypeAlias = Callable[[int, int, int], socket.socket]
@@ -133,18 +134,20 @@ class EchoServer:
         self._loop.remove_reader(sock)
         sock.close()
 
-    def answer(self, protocol: str, peer: str, local: str) -> bytes:
-        """The JSON line that a client gets; `peer` and `local` as `address:port`."""
-        line = json.dumps(
-            {
-                "pod": self._identity.pod,
-                "namespace": self._identity.namespace,
-                "node": self._identity.node,
-                "protocol": protocol,
-                "peer": peer,
-                "local": local,
-            }
-        )
+    def answer(self, protocol: str, peer: str, local: str, client: str = "") -> bytes:
+        """The JSON line that a client gets; `peer` and `local` as `address:port`.
+
+        `client` is whom a proxy in between named, in the same form.
+        """
+        fields = {
+            "pod": self._identity.pod,
+            "namespace": self._identity.namespace,
+            "node": self._identity.node,
+            "protocol": protocol,
+            "peer": peer,
+            "local": local,
+        }
+        line = json.dumps({**fields, "client": client} if client else fields)
         self._log(f"{protocol} {peer} -> {local}")
         return line.encode() + b"\n"
 
@@ -192,18 +195,22 @@ class _Connection:
         peer, local = sock.getpeername(), sock.getsockname()
         self._peer = join(peer[0], peer[1])
         self._local = join(local[0], local[1])
+        self._client = ""
+        self._started = False
         self._protocol = protocol
         self._patience = loop.call_later(PATIENCE, self._answer_silent)
         loop.add_reader(sock, self._readable)
 
     def close(self) -> None:
+        if self._sock.fileno() < 0:
+            return
         self._patience.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
         self._server.forget_connection(self)
 
     def _line(self) -> bytes:
-        return self._server.answer(self._protocol, self._peer, self._local)
+        return self._server.answer(self._protocol, self._peer, self._local, self._client)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -223,6 +230,10 @@ class _Connection:
         except OSError:
             self.close()
             return
+        if data and not self._started:
+            data = self._start(data)
+            if not data:
+                return
         silent = self._patience.when() >= self._loop.time() and not self._patience.cancelled()
         self._patience.cancel()
         if not data:
@@ -237,6 +248,20 @@ class _Connection:
             self._serve_lines()
         if len(self._buffer) > _REQUEST_LIMIT:
             self.close()
+
+    def _start(self, data: bytes) -> bytes:
+        """The first bytes without a proxy's header; b"" while that isn't whole."""
+        self._buffer += data
+        if proxy_protocol.is_possible(self._buffer):
+            header = proxy_protocol.parse(self._buffer)
+            if header is None:
+                return b""
+            self._buffer = self._buffer[header.size :]
+            if header.client is not None:
+                self._client = join(*header.client)
+        self._started = True
+        rest, self._buffer = self._buffer, b""
+        return rest
 
     def _serve_lines(self) -> None:
         """One answer per line; a first piece without an end of line gets one too."""
@@ -275,7 +300,7 @@ class _Connection:
         if path == "/hostname":
             return b"text/plain", self._server.identity.pod.encode()
         if path == "/clientip":
-            return b"text/plain", self._peer.encode()
+            return b"text/plain", (self._client or self._peer).encode()
         return b"application/json", self._line()
 
 
