@@ -114,7 +114,7 @@ class Admission:
         try:
             if kind.resource == "services":
                 begin_create(new, transaction, self._families)
-            if strategy.update_status is not None:
+            if strategy.update_status is not None and not strategy.status_on_create:
                 keep_status(new, None)
             strategy.prepare(new, None)
             self._refuse(kind, new, strategy.create(new))
@@ -140,8 +140,9 @@ class Admission:
     ) -> Admitted:
         """A changed object, ready for the store; `old` is the stored one. Raises StatusError.
 
-        With subresource "status" only status (and metadata) is taken from `new`; otherwise status
-        is the stored object's, where the kind has a status subresource.
+        With subresource "status" only status (and metadata) is taken from `new`; without one,
+        status is the stored object's, where the kind has a status subresource. Another subresource
+        (binding, finalize …) is checked for its form alone: what it may change is its writer's.
         """
         kind, strategy = self._find(resource, new)
         changed, warnings = self._decode(kind, new, field_validation, duplicates)
@@ -153,6 +154,8 @@ class Admission:
         try:
             if subresource == "status":
                 self._update_status(kind, strategy, changed, stored)
+            elif subresource:
+                self._refuse(kind, changed, strategy.create(changed))
             else:
                 self._update_object(kind, strategy, changed, stored, transaction)
         except BaseException:

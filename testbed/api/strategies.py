@@ -39,7 +39,8 @@ def _nothing_to_do(document: Document, old: Document | None) -> None:
 class Strategy:
     """One kind's own behaviour.
 
-    A kind with `update_status` has a status subresource: status isn't written with the object.
+    A kind with `update_status` has a status subresource: status isn't written with the object,
+    unless `status_on_create` lets a new object bring one (a kubelet's Node does).
     `prepare` runs before validation, `canonicalize` after; both get the stored object on an update,
     None on a create.
     """
@@ -51,6 +52,7 @@ class Strategy:
     prepare: Callable[[Document, Document | None], None] = _nothing_to_do
     canonicalize: Callable[[Document, Document | None], None] = _nothing_to_do
     warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
+    status_on_create: bool = False
 
 
 def keep_status(document: Document, old: Document | None) -> None:
@@ -66,7 +68,9 @@ def _service(document: Document, old: Document | None) -> None:
 
 
 def _pod(document: Document, old: Document | None) -> None:
-    if old is None:
+    if old is not None:
+        pod.admit_changed_pod(document, old)
+    else:
         pod.admit_pod(document)
         quality = pod.quality_of_service(document["spec"])
         document["status"] = {"phase": "Pending", "qosClass": quality}
@@ -134,7 +138,13 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             plain.namespace,
             _namespace,
         ),
-        ("", "nodes"): Strategy(plain_rules.node, plain_rules.node_update, prepare=_node),
+        ("", "nodes"): Strategy(
+            plain_rules.node,
+            plain_rules.node_update,
+            plain_rules.node_update,
+            prepare=_node,
+            status_on_create=True,
+        ),
         ("", "pods"): Strategy(
             pod_rules.create, pod_rules.update, pod_rules.update_status, pod.pod, _pod
         ),

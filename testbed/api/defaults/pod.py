@@ -154,12 +154,24 @@ def _references(source: Document) -> None:
 
 def admit_pod(document: Document) -> None:
     """What the admission plugins put into a new Pod; raises StatusError (403)."""
-    spec = document["spec"]
-    _priority(document, spec)
-    tolerations = spec.get("tolerations", [])
+    _priority(document, document["spec"])
+    _tolerate_node_taints(document["spec"])
+
+
+def admit_changed_pod(document: Document, old: Document) -> None:
+    """What the admission plugins put back into a Pod that is written as it was first given."""
+    spec, stored = document["spec"], old.get("spec", {})
+    for name in ("priority", "preemptionPolicy"):
+        if name in stored:
+            spec.setdefault(name, stored[name])
+    _tolerate_node_taints(spec)
+
+
+def _tolerate_node_taints(spec: Document) -> None:
+    tolerations: list[Document] = spec.setdefault("tolerations", [])
     for taint in _NODE_TAINTS:
         if not any(_tolerates(toleration, taint) for toleration in tolerations):
-            spec.setdefault("tolerations", tolerations).append(
+            tolerations.append(
                 {
                     "key": taint,
                     "operator": "Exists",

@@ -162,7 +162,8 @@ class Transactions:
                     code, words = error_of(received)
                     if code and (refused is None or place < refused[0]):
                         refused = (place, code, words)
-                elif 0 <= place < len(batch):
+                # Not the generation that is announced too, under some message's number.
+                elif 0 <= place < len(batch) and received.kind == batch[place].kind:
                     echoed[place] = received
         if refused is not None:
             place, code, words = refused

@@ -71,6 +71,29 @@ def test_node_pod_cidr_is_the_first_of_its_list() -> None:
     assert stored["spec"]["podCIDRs"] == ["10.244.1.0/24"]
 
 
+def test_node_brings_its_status_and_changes_it_by_the_subresource() -> None:
+    made = admission()
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    stored, _ = create(obj("Node", "n", {}, status=ready), admission=made)
+    assert stored["status"]["conditions"][0]["status"] == "True"
+    new = copy.deepcopy(stored)
+    new["status"]["conditions"][0]["status"] = "False"
+    assert made.update("nodes", new, stored).document["status"] == stored["status"]
+    changed = made.update("nodes", new, stored, subresource="status").document
+    assert changed["status"]["conditions"][0]["status"] == "False"
+
+
+def test_namespace_finalizers_go_by_their_subresource_only() -> None:
+    made = admission()
+    stored, _ = create(obj("Namespace", "team"), admission=made)
+    new = copy.deepcopy(stored)
+    new["spec"]["finalizers"] = []
+    kept = made.update("namespaces", new, stored).document
+    assert kept["spec"]["finalizers"] == ["kubernetes"]
+    gone = made.update("namespaces", new, stored, subresource="finalize").document
+    assert "finalizers" not in gone["spec"]
+
+
 def test_generated_name_has_five_letters_more() -> None:
     given = svc("")
     given["metadata"] = {"generateName": "web-"}

@@ -556,6 +556,14 @@ def test_v181_a_pods_spec_is_fixed() -> None:
     assert changed(simple(), containers=containers * 2) != ""
 
 
+def test_a_pods_own_manifest_can_be_written_again() -> None:
+    made = admission()
+    stored, _ = create(simple(), admission=made)
+    again = copy.deepcopy(simple())
+    again["metadata"]["namespace"] = "default"
+    assert made.update("pods", again, stored).document["spec"] == stored["spec"]
+
+
 def test_v189_a_deployments_selector_is_fixed() -> None:
     words = 'spec.selector: Invalid value: {"matchLabels":{"a":"z"}}: field is immutable'
     template = copy.deepcopy(deployment()["spec"]["template"])
