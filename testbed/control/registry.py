@@ -16,7 +16,7 @@ from testbed.api import status
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.resources import RESOURCES, ResourceType, by_kind
 from testbed.clock import Clock
-from testbed.control import envelope, scale, selectors
+from testbed.control import envelope, ip_addresses, scale, selectors
 from testbed.control.apiserver.patch import apply as server_side
 from testbed.control.apiserver.patch.json import PatchError, json_patch
 from testbed.control.apiserver.patch.merge import merge_patch
@@ -377,7 +377,9 @@ class Registry:
             raise refusal
 
     def _follow(self, event: Event) -> None:
-        """What goes with an object: its allocations, a Service's Endpoints."""
+        """What goes with an object: its allocations, a Service's IPAddresses and Endpoints."""
+        if event.resource == "services":
+            ip_addresses.follow_service(self.store, event)
         if event.type is not EventType.DELETED:
             return
         self._admission.released(event.resource, event.object)
