@@ -45,7 +45,7 @@ from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
-from testbed.runtime.images import program_of
+from testbed.runtime.images import Images
 from testbed.runtime.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
@@ -90,9 +90,9 @@ class LabCore:
         self._loop = loop
         self._random = random.Random(options.seed)
         self.network = self._pod_network()
-        logs = run_directory(fabric.lab) / "logs"
-        logs.mkdir(mode=0o700, exist_ok=True)
-        self.sandboxes = Sandboxes(fabric, loop, logs, self._plan_pod, program_of)
+        directory = run_directory(fabric.lab)
+        images = Images.load(options.images)
+        self.sandboxes = Sandboxes(fabric, loop, directory, self._plan_pod, images)
         self.control = self._control_plane()
         self.proxies = NodeProxies(self.control.store)
         self.cloud = self._cloud()
@@ -118,7 +118,7 @@ class LabCore:
         manager = Manager(store, self.clock, self._wake)
         kubelet = Kubelet(client, self.sandboxes)
         lifecycle = NodeLifecycleController(client, kubelet.silent_for)
-        self.sandboxes.exited = self._program_exited
+        self.sandboxes.exited = kubelet.exited
         manager.add(
             DeploymentController(client),
             ReplicaSetController(client),
@@ -198,9 +198,11 @@ class LabCore:
         self.proxies.add(node.name, proxier, health)
 
     async def settle(self) -> None:
-        """Run until nothing is left to do: controllers, rules, health checks of the cloud."""
+        """Run until nothing is left to do: controllers, probes, rules, the cloud's checks."""
         async with self._settling:
             while True:
+                self.control.manager.run()
+                await self.sandboxes.settled()
                 self.control.manager.run()
                 await self.proxies.sync()
                 if self.cloud is not None:
@@ -217,11 +219,6 @@ class LabCore:
     async def _settle_by_itself(self) -> None:
         self._wake_pending = False
         await self.settle()
-
-    def _program_exited(self, uid: str, container: str, code: int) -> None:
-        key = self.control.kubelet.exited(uid, container, code)
-        if key is not None:
-            self.control.manager.enqueue(self.control.kubelet, key)
 
     async def close(self) -> None:
         """End what runs; the fabric's end takes the rest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from testbed.errors import UsageError
 
@@ -18,6 +19,7 @@ class LabOptions:
     `proxy` is every node's proxy mode, `node_proxies` the exceptions by node name. `pod_network` is
     a driver of control.podnet. `cloud` is the load balancers' data plane, or none. With `api` the
     API server listens, for kubectl on the host's loopback and for Pods at Service kubernetes.
+    `images` is a file that says which programs stand for images (runtime.images).
     """
 
     proxy: str = "iptables"
@@ -27,6 +29,7 @@ class LabOptions:
     pod_network: str = "routes"
     cloud: str = "nat"
     api: bool = False
+    images: Path | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:

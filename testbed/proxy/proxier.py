@@ -19,6 +19,7 @@ from testbed.proxy.explain import Explainer
 from testbed.proxy.health_status import ServiceHealth, service_healths
 from testbed.proxy.instance import Instance
 from testbed.proxy.iptables.apply import IptablesApplier, make_counter
+from testbed.proxy.iptables.apply_restore import RestoreApplier, system_uses_legacy
 from testbed.proxy.iptables.render import Renderer as IptablesRenderer
 from testbed.proxy.iptables.ruleset import RuleSet as IptablesRuleSet
 from testbed.proxy.kernel.applier import Applier, SyncReport
@@ -82,7 +83,8 @@ Backend: TypeAlias = _Backend[IptablesRuleSet] | _Backend[NftablesRuleSet]
 def _backend(mode: str, namespace: Namespace, instance: Instance) -> Backend:
     family = instance.family
     if mode == IPTABLES:
-        return _Backend(IptablesApplier(namespace, family), IptablesRenderer, instance)
+        make = RestoreApplier if system_uses_legacy() else IptablesApplier
+        return _Backend(make(namespace, family), IptablesRenderer, instance)
     return _Backend(NftablesApplier(namespace, family), NftablesRenderer, instance)
 
 
