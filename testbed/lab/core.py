@@ -29,6 +29,7 @@ from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.controllers.service_lb import ServiceController
+from testbed.control.envelope import WriteOptions
 from testbed.control.kubelet import Kubelet
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
 from testbed.control.registry import MERGE_PATCH, Registry
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
 
 #: Where the API server listens inside the lab, on the router's address in the node network.
 API_PORT = 6443
+
+
+_APPLY = WriteOptions(manager="testbed", force=True, field_validation="Strict")
 
 
 @dataclass(slots=True)
@@ -257,11 +261,16 @@ class LabCore:
     # writing
 
     def apply(self, documents: Iterable[Document]) -> list[str]:
-        """Apply manifests; one line each, in kubectl's words. Raises StatusError at the first
-        that is refused: those before it stay applied."""
-        lines = []
+        """Apply manifests; one line each, in kubectl's words.
+
+        Raises UsageError, before anything is applied, where a kind isn't known, and StatusError at
+        the first that is refused (an unknown field too): those before it stay applied.
+        """
+        documents, lines = list(documents), []
         for document in documents:
-            word, outcome = self.control.registry.apply(document)
+            resource_of(document)
+        for document in documents:
+            word, outcome = self.control.registry.apply(document, options=_APPLY)
             lines.append(f"{describe(outcome.document)} {word}")
         return lines
 
@@ -356,7 +365,8 @@ def resource_of(document: Document) -> ResourceType:
     found = by_kind(document["apiVersion"], document["kind"])
     if found is None:
         raise UsageError(
-            f'no matches for kind "{document["kind"]}" in version "{document["apiVersion"]}"'
+            f"{name_of(document) or 'an object without a name'}: no matches for kind "
+            f'"{document["kind"]}" in version "{document["apiVersion"]}"'
         )
     return found
 
