@@ -165,7 +165,7 @@ class Cluster:
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass on the lab's clock, and come to rest."""
-        self._change(lambda: self.core.clock.advance(seconds))
+        self._running.wait(self.core.advance(seconds))
 
     def settle(self) -> None:
         """Wait until nothing is left to do."""
