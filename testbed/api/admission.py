@@ -114,10 +114,11 @@ class Admission:
         try:
             if kind.resource == "services":
                 begin_create(new, transaction, self._families)
-            if strategy.update_status is not None:
+            if strategy.update_status is not None and not strategy.status_on_create:
                 keep_status(new, None)
             strategy.prepare(new, None)
             self._refuse(kind, new, strategy.create(new))
+            strategy.canonicalize(new, None)
         except BaseException:
             transaction.rollback()
             raise
@@ -139,19 +140,22 @@ class Admission:
     ) -> Admitted:
         """A changed object, ready for the store; `old` is the stored one. Raises StatusError.
 
-        With subresource "status" only status (and metadata) is taken from `new`; otherwise status
-        is the stored object's, where the kind has a status subresource.
+        With subresource "status" only status (and metadata) is taken from `new`; without one,
+        status is the stored object's, where the kind has a status subresource. Another subresource
+        (binding, finalize …) is checked for its form alone: what it may change is its writer's.
         """
         kind, strategy = self._find(resource, new)
         changed, warnings = self._decode(kind, new, field_validation, duplicates)
         self._check_namespace(changed, kind, old["metadata"].get("namespace", ""))
-        stored = copy.deepcopy(old)
+        stored = decode(old, self._definition(kind))[0]
         strategy.defaults(changed)
         self._keep_meta(changed, stored)
         transaction = Transaction(self.addresses, self.ports, dry_run)
         try:
             if subresource == "status":
                 self._update_status(kind, strategy, changed, stored)
+            elif subresource:
+                self._refuse(kind, changed, strategy.create(changed))
             else:
                 self._update_object(kind, strategy, changed, stored, transaction)
         except BaseException:
@@ -178,6 +182,7 @@ class Admission:
             keep_status(changed, stored)
         strategy.prepare(changed, stored)
         self._refuse(kind, changed, strategy.update(changed, stored))
+        strategy.canonicalize(changed, stored)
 
     def _update_status(
         self, kind: ResourceType, strategy: Strategy, changed: Document, stored: Document
@@ -242,14 +247,12 @@ class Admission:
         field_validation: str,
         duplicates: Iterable[str],
     ) -> tuple[Document, list[str]]:
-        definition = schema.kind_struct(kind.api_version, kind.kind)
-        assert definition is not None, kind.kind
         given = document.get("kind") or kind.kind
         refusal = f'{given} in version "{kind.version}" cannot be handled as a {kind.kind}'
         if given != kind.kind:
             raise status.bad_request(f'{refusal}: no kind "{given}" is registered')
         try:
-            decoded, unknown = decode(document, definition)
+            decoded, unknown = decode(document, self._definition(kind))
         except DecodeError as error:
             raise status.bad_request(f"{refusal}: {error}") from None
         strict = [*duplicates, *unknown]
@@ -313,10 +316,14 @@ class Admission:
             name = document["metadata"].get("name", "")
             raise status.invalid(kind.kind, kind.group, name, errors)
 
-    def _encode(self, kind: ResourceType, document: Document) -> Document:
+    def _definition(self, kind: ResourceType) -> schema.StructType:
         definition = schema.kind_struct(kind.api_version, kind.kind)
-        assert definition is not None, kind.kind
-        return encode(document, definition)
+        if definition is None:
+            raise AssertionError(f"schema.json has no {kind.kind}: run tools/build_schema.py")
+        return definition
+
+    def _encode(self, kind: ResourceType, document: Document) -> Document:
+        return encode(document, self._definition(kind))
 
     # ServiceCIDR and IPAddress objects are the allocators' state
 

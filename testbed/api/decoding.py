@@ -14,7 +14,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed.api import gotypes, quantity
+from testbed.api import quantity
 from testbed.api.documents import Document
 from testbed.api.gojson import quote
 from testbed.api.schema import FieldType, StructType, struct
@@ -269,8 +269,8 @@ def encode(document: Document, definition: StructType) -> Document:
         out[key] = None if field.kind in ("list", "map", "time", "microtime") else _zero(field)
         if field.kind == "struct":
             out[key] = encode({}, struct(field.struct))
-    for key in definition.nullable - out.keys():
-        out[key] = None
+    out |= dict.fromkeys(definition.nullable - out.keys())
+    out |= dict.fromkeys(definition.zeroes - out.keys(), 0)
     return out
 
 
@@ -292,4 +292,4 @@ def _omitted(value: Any, key: str, field: FieldType, definition: StructType) -> 
         return False
     if key in definition.pointers or key in definition.required:
         return False
-    return not value and (definition.go, key) not in gotypes.ZEROES
+    return not value

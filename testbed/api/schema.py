@@ -64,7 +64,8 @@ class StructType:
     """A definition with fields. `go` is `group.Name`, the key of the tables in `gotypes`.
 
     `pointers`: scalars that keep a zero value; `embedded`: structs that are always there;
-    `required`: fields without omitempty; `nullable`: optional lists without omitempty.
+    `required`: fields without omitempty; `nullable` and `zeroes`: optional lists and integers
+    without omitempty.
     """
 
     name: str
@@ -74,6 +75,7 @@ class StructType:
     pointers: frozenset[str]
     embedded: frozenset[str]
     nullable: frozenset[str]
+    zeroes: frozenset[str]
 
     @property
     def go_name(self) -> str:
@@ -126,6 +128,7 @@ def struct(name: str) -> StructType:
         pointers=_of(gotypes.POINTERS, go),
         embedded=_of(gotypes.EMBEDDED, go),
         nullable=_of(gotypes.NULLABLE, go),
+        zeroes=_of(gotypes.ZEROES, go),
     )
 
 

@@ -15,6 +15,7 @@ from testbed.api.defaults import plain, pod, service, workloads
 from testbed.api.documents import Document
 from testbed.api.service_strategy import drop_type_dependent
 from testbed.api.status import FieldError
+from testbed.api.subsets import repack
 from testbed.api.validation import endpoints as endpoint_rules
 from testbed.api.validation import networking as networking_rules
 from testbed.api.validation import plain as plain_rules
@@ -30,24 +31,28 @@ NAMESPACE_FINALIZER = "kubernetes"
 _NETWORKING = "networking.k8s.io"
 
 
-def _no_preparation(document: Document, old: Document | None) -> None:
-    """Nothing to set before validation."""
+def _nothing_to_do(document: Document, old: Document | None) -> None:
+    """A kind without preparation, or in one layout only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
     """One kind's own behaviour.
 
-    A kind with `update_status` has a status subresource: status isn't written with the object.
-    `prepare` gets the stored object on an update, None on a create.
+    A kind with `update_status` has a status subresource: status isn't written with the object,
+    unless `status_on_create` lets a new object bring one (a kubelet's Node does).
+    `prepare` runs before validation, `canonicalize` after; both get the stored object on an update,
+    None on a create.
     """
 
     create: Callable[[Document], Errors]
     update: Callable[[Document, Document], Errors]
     update_status: Callable[[Document, Document], Errors] | None = None
     defaults: Callable[[Document], None] = plain.nothing
-    prepare: Callable[[Document, Document | None], None] = _no_preparation
+    prepare: Callable[[Document, Document | None], None] = _nothing_to_do
+    canonicalize: Callable[[Document, Document | None], None] = _nothing_to_do
     warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
+    status_on_create: bool = False
 
 
 def keep_status(document: Document, old: Document | None) -> None:
@@ -63,10 +68,14 @@ def _service(document: Document, old: Document | None) -> None:
 
 
 def _pod(document: Document, old: Document | None) -> None:
-    if old is None:
+    if old is not None:
+        pod.admit_changed_pod(document, old)
+    else:
         pod.admit_pod(document)
         quality = pod.quality_of_service(document["spec"])
         document["status"] = {"phase": "Pending", "qosClass": quality}
+        if document["spec"].get("schedulingGates"):
+            document["status"]["conditions"] = [pod.gated_condition()]
 
 
 def _namespace(document: Document, old: Document | None) -> None:
@@ -100,6 +109,11 @@ def _daemon_set(document: Document, old: Document | None) -> None:
     annotations[TEMPLATE_GENERATION] = str(generation)
 
 
+def _endpoints(document: Document, old: Document | None) -> None:
+    """Endpoints are stored in one layout, however they are written."""
+    document["subsets"] = repack(document.get("subsets") or [])
+
+
 def _endpoint_slice(document: Document, old: Document | None) -> None:
     """`deprecatedTopology` can't be written by v1."""
     for endpoint in document.get("endpoints") or ():
@@ -113,6 +127,7 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             endpoint_rules.create,
             endpoint_rules.update,
             defaults=service.endpoints,
+            canonicalize=_endpoints,
             warnings=warn.endpoints,
         ),
         ("", "events"): Strategy(plain_rules.event, plain_rules.event_update),
@@ -123,7 +138,13 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             plain.namespace,
             _namespace,
         ),
-        ("", "nodes"): Strategy(plain_rules.node, plain_rules.node_update, prepare=_node),
+        ("", "nodes"): Strategy(
+            plain_rules.node,
+            plain_rules.node_update,
+            plain_rules.node_update,
+            prepare=_node,
+            status_on_create=True,
+        ),
         ("", "pods"): Strategy(
             pod_rules.create, pod_rules.update, pod_rules.update_status, pod.pod, _pod
         ),
@@ -144,7 +165,7 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             service_rules.update_status,
             service.service,
             _service,
-            warn.service,
+            warnings=warn.service,
         ),
         ("coordination.k8s.io", "leases"): Strategy(plain_rules.lease, plain_rules.lease_update),
         ("events.k8s.io", "events"): Strategy(plain_rules.new_event, plain_rules.new_event_update),

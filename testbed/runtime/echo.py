@@ -14,8 +14,10 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from testbed.api.objects import family_of
+from testbed.runtime import proxy_protocol
 
 #: Opens a socket of (family, type, protocol) inside the Pod's network namespace.
 SocketOpener: TypeAlias = Callable[[int, int, int], socket.socket]
@@ -64,6 +66,8 @@ class EchoServer:
         self._identity = identity
         self._opener = opener
         self._log = log
+        #: Whether /healthz and /readyz answer 200 (or 503).
+        self.healthy = True
         self._listeners: dict[Port, list[socket.socket]] = {}
         self._connections: set[_Connection] = set()
 
@@ -131,24 +135,38 @@ class EchoServer:
         self._loop.remove_reader(sock)
         sock.close()
 
-    def answer(self, protocol: str, peer: str, local: str) -> bytes:
-        """The JSON line that a client gets; `peer` and `local` as `address:port`."""
-        line = json.dumps(
-            {
-                "pod": self._identity.pod,
-                "namespace": self._identity.namespace,
-                "node": self._identity.node,
-                "protocol": protocol,
-                "peer": peer,
-                "local": local,
-            }
-        )
+    def answer(self, protocol: str, peer: str, local: str, client: str = "") -> bytes:
+        """The JSON line that a client gets; `peer` and `local` as `address:port`.
+
+        `client` is whom a proxy in between named, in the same form.
+        """
+        fields = {
+            "pod": self._identity.pod,
+            "namespace": self._identity.namespace,
+            "node": self._identity.node,
+            "protocol": protocol,
+            "peer": peer,
+            "local": local,
+        }
+        line = json.dumps({**fields, "client": client} if client else fields)
         self._log(f"{protocol} {peer} -> {local}")
         return line.encode() + b"\n"
 
     @property
     def identity(self) -> Identity:
         return self._identity
+
+    def _agnhost_datagram(self, data: bytes, peer: str) -> bytes | None:
+        """What agnhost netexec answers to its UDP commands; None for anything else."""
+        word, _, rest = data.strip().partition(b" ")
+        match word.lower():
+            case b"hostname":
+                return self._identity.pod.encode()
+            case b"clientip":
+                return peer.encode()
+            case b"echo":
+                return rest
+        return None
 
     def _accept(self, listener: socket.socket, protocol: str) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -162,11 +180,12 @@ class EchoServer:
     def _datagram(self, sock: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                _, ancillary, _, peer = sock.recvmsg(65535, 256)
+                data, ancillary, _, peer = sock.recvmsg(65535, 256)
                 local = _asked_address(ancillary)
-                text = self.answer(
-                    "UDP", join(peer[0], peer[1]), join(local, sock.getsockname()[1])
-                )
+                there = join(peer[0], peer[1])
+                text = self.answer("UDP", there, join(local, sock.getsockname()[1]))
+                if (agnhost := self._agnhost_datagram(data, there)) is not None:
+                    text = agnhost
                 # A client that is gone makes the kernel report its refusal on this socket.
                 with contextlib.suppress(OSError):
                     sock.sendmsg([text], _from_address(local), 0, peer)
@@ -190,18 +209,22 @@ class _Connection:
         peer, local = sock.getpeername(), sock.getsockname()
         self._peer = join(peer[0], peer[1])
         self._local = join(local[0], local[1])
+        self._client = ""
+        self._started = False
         self._protocol = protocol
         self._patience = loop.call_later(PATIENCE, self._answer_silent)
         loop.add_reader(sock, self._readable)
 
     def close(self) -> None:
+        if self._sock.fileno() < 0:
+            return
         self._patience.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
         self._server.forget_connection(self)
 
     def _line(self) -> bytes:
-        return self._server.answer(self._protocol, self._peer, self._local)
+        return self._server.answer(self._protocol, self._peer, self._local, self._client)
 
     def _send(self, data: bytes) -> None:
         try:
@@ -221,6 +244,10 @@ class _Connection:
         except OSError:
             self.close()
             return
+        if data and not self._started:
+            data = self._start(data)
+            if not data:
+                return
         silent = self._patience.when() >= self._loop.time() and not self._patience.cancelled()
         self._patience.cancel()
         if not data:
@@ -235,6 +262,20 @@ class _Connection:
             self._serve_lines()
         if len(self._buffer) > _REQUEST_LIMIT:
             self.close()
+
+    def _start(self, data: bytes) -> bytes:
+        """The first bytes without a proxy's header; b"" while that isn't whole."""
+        self._buffer += data
+        if proxy_protocol.is_possible(self._buffer):
+            header = proxy_protocol.parse(self._buffer)
+            if header is None:
+                return b""
+            self._buffer = self._buffer[header.size :]
+            if header.client is not None:
+                self._client = join(*header.client)
+        self._started = True
+        rest, self._buffer = self._buffer, b""
+        return rest
 
     def _serve_lines(self) -> None:
         """One answer per line; a first piece without an end of line gets one too."""
@@ -259,22 +300,30 @@ class _Connection:
         keep = version == b"HTTP/1.1" and not any(
             h.lower().replace(b" ", b"") == b"connection:close" for h in headers
         )
-        kind, body = self._body(path.split(b"?")[0].decode(errors="replace"))
+        status, kind, body = self._body(urlsplit(path.decode(errors="replace")))
         self._send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n"
-            % (kind, len(body), b"keep-alive" if keep else b"close")
+            b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n"
+            % (status, kind, len(body), b"keep-alive" if keep else b"close")
             + (b"" if method == b"HEAD" else body)
         )
         if not keep:
             self.close()
 
-    def _body(self, path: str) -> tuple[bytes, bytes]:
-        """Content type and body; /hostname and /clientip answer as agnhost netexec does."""
-        if path == "/hostname":
-            return b"text/plain", self._server.identity.pod.encode()
-        if path == "/clientip":
-            return b"text/plain", self._peer.encode()
-        return b"application/json", self._line()
+    def _body(self, url: SplitResult) -> tuple[bytes, bytes, bytes]:
+        """Status, content type and body; paths that agnhost netexec knows answer as it does."""
+        text, plain = b"200 OK", b"text/plain"
+        match url.path:
+            case "/hostname":
+                return text, plain, self._server.identity.pod.encode()
+            case "/clientip":
+                return text, plain, self._peer.encode()
+            case "/echo":
+                return text, plain, "".join(parse_qs(url.query).get("msg", [])).encode()
+            case "/healthz" | "/readyz":
+                if not self._server.healthy:
+                    return b"503 Service Unavailable", plain, b"unhealthy"
+                return text, plain, b"ok"
+        return text, b"application/json", self._line()
 
 
 def _content_length(head: bytes) -> int:

@@ -154,12 +154,24 @@ def _references(source: Document) -> None:
 
 def admit_pod(document: Document) -> None:
     """What the admission plugins put into a new Pod; raises StatusError (403)."""
-    spec = document["spec"]
-    _priority(document, spec)
-    tolerations = spec.get("tolerations", [])
+    _priority(document, document["spec"])
+    _tolerate_node_taints(document["spec"])
+
+
+def admit_changed_pod(document: Document, old: Document) -> None:
+    """What the admission plugins put back into a Pod that is written as it was first given."""
+    spec, stored = document["spec"], old.get("spec", {})
+    for name in ("priority", "preemptionPolicy"):
+        if name in stored:
+            spec.setdefault(name, stored[name])
+    _tolerate_node_taints(spec)
+
+
+def _tolerate_node_taints(spec: Document) -> None:
+    tolerations: list[Document] = spec.setdefault("tolerations", [])
     for taint in _NODE_TAINTS:
         if not any(_tolerates(toleration, taint) for toleration in tolerations):
-            spec.setdefault("tolerations", tolerations).append(
+            tolerations.append(
                 {
                     "key": taint,
                     "operator": "Exists",
@@ -191,6 +203,16 @@ def _priority(document: Document, spec: Document) -> None:
         raise status.forbidden("pods", pod_name, "", words)
     spec["priority"] = priority
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+
+def gated_condition() -> Document:
+    """The condition of a Pod that isn't to be scheduled yet."""
+    return {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+    }
 
 
 def quality_of_service(spec: Document) -> str:

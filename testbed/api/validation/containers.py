@@ -37,6 +37,23 @@ _EPHEMERAL_FORBIDDEN = (
 )
 #: Resources of a container that need no domain.
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
+#: Other resources that need no domain.
+_STANDARD_RESOURCES = (
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+    "requests.storage",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "storage",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,10 +253,10 @@ def resources(value: Document, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     limits, requests = value.get("limits", {}), value.get("requests", {})
     for name, amount in sorted(limits.items()):
-        errors += _resource_name(name, f"{path}.limits")
+        errors += _resource_name(name, f"{path}.limits[{name}]")
         errors += _amount(amount, f"{path}.limits[{name}]")
     for name, amount in sorted(requests.items()):
-        errors += _resource_name(name, f"{path}.requests")
+        errors += _resource_name(name, f"{path}.requests[{name}]")
         errors += _amount(amount, f"{path}.requests[{name}]")
         limit = limits.get(name)
         if limit is not None and quantity.parse(amount)[0] > quantity.parse(limit)[0]:
@@ -250,9 +267,13 @@ def resources(value: Document, path: str) -> list[FieldError]:
 
 def _resource_name(name: str, path: str) -> list[FieldError]:
     errors = each(path, name, label_key)
-    if errors or name in _RESOURCES or "/" in name or name.startswith("hugepages-"):
+    if "/" in name or name in _RESOURCES or name.startswith("hugepages-"):
         return errors
-    return [FieldError.invalid(path, name, "must be a standard resource for containers")]
+    if not errors and name not in _STANDARD_RESOURCES:
+        words = "must be a standard resource type or fully qualified"
+        errors.append(FieldError.invalid(path, name, words))
+    words = "must be a standard resource for containers"
+    return [*errors, FieldError.invalid(path, name, words)]
 
 
 def _amount(amount: str, path: str) -> list[FieldError]:

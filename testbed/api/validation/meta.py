@@ -25,6 +25,8 @@ from testbed.api.validation.names import (
 ANNOTATIONS_LIMIT = 256 * 1024
 
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
+#: Finalizers that need no domain.
+STANDARD_FINALIZERS = ("kubernetes", _ORPHAN, _FOREGROUND)
 #: Fields of metadata that an update can't change.
 _FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
 
@@ -122,7 +124,17 @@ def _common(meta: Document, path: str) -> list[FieldError]:
     found += annotation_map(meta.get("annotations", {}), f"{path}.annotations")
     found += owner_references(meta.get("ownerReferences", ()), f"{path}.ownerReferences")
     found += finalizers(meta.get("finalizers", []), f"{path}.finalizers")
-    return found
+    return found + _plain_finalizers(meta, path)
+
+
+def _plain_finalizers(meta: Document, path: str) -> list[FieldError]:
+    """A finalizer without a domain must be one of Kubernetes' own."""
+    words = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        FieldError.invalid(f"{path}.finalizers[{i}]", name, words)
+        for i, name in enumerate(meta.get("finalizers", ()))
+        if "/" not in name and name not in STANDARD_FINALIZERS
+    ]
 
 
 def object_meta_update(meta: Document, old: Document, path: str = "metadata") -> list[FieldError]:
@@ -144,7 +156,7 @@ def object_meta_update(meta: Document, old: Document, path: str = "metadata") ->
     found += annotation_map(meta.get("annotations", {}), f"{path}.annotations")
     found += owner_references(meta.get("ownerReferences", ()), f"{path}.ownerReferences")
     found += finalizers(meta.get("finalizers", []), f"{path}.finalizers")
-    return found
+    return found + _plain_finalizers(meta, path)
 
 
 def not_negative(value: int, path: str) -> list[FieldError]:

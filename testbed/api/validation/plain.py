@@ -60,7 +60,7 @@ def namespace_status(document: Document, old: Document) -> list[FieldError]:
 
 def _namespace_finalizer(name: str, path: str) -> list[FieldError]:
     errors = each(path, name, label_key)
-    if "/" not in name and name not in ("kubernetes", "orphan", "foregroundDeletion"):
+    if "/" not in name and name not in meta.STANDARD_FINALIZERS:
         words = "name is neither a standard finalizer name nor is it fully qualified"
         errors.append(FieldError.invalid(path, name, words))
     return errors

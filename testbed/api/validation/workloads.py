@@ -5,6 +5,7 @@ Source: pkg/apis/apps/validation/validation.go.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from testbed.api.documents import Document
@@ -40,7 +41,8 @@ def deployment_status(document: Document, old: Document) -> list[FieldError]:
         "availableReplicas",
         "unavailableReplicas",
     )
-    return errors + _counts(document, old, names, ("updatedReplicas",))
+    bounded = ("updatedReplicas", "readyReplicas", "availableReplicas")
+    return errors + _counts(document, old, names, bounded)
 
 
 def _deployment_spec(spec: Document) -> list[FieldError]:
@@ -152,7 +154,8 @@ def at_most_all(value: int | str, path: str) -> list[FieldError]:
 def _amount(value: int | str) -> int:
     """The number, or the percentage's number; 0 for what is neither."""
     if isinstance(value, str):
-        return 0 if percent(value) else int(value[:-1])
+        digits = value.removesuffix("%")
+        return int(digits) if re.fullmatch(r"[-+]?[0-9]{1,9}", digits) else 0
     return value
 
 
@@ -195,7 +198,8 @@ def _counts(
             errors.append(FieldError.invalid(f"status.{name}", status[name], words))
     if status.get("availableReplicas", 0) > status.get("readyReplicas", 0):
         value = status["availableReplicas"]
-        text = "cannot be greater than readyReplicas"
+        ready = "status.readyReplicas" if document["kind"] == "StatefulSet" else "readyReplicas"
+        text = f"cannot be greater than {ready}"
         errors.append(FieldError.invalid("status.availableReplicas", value, text))
     collisions = status.get("collisionCount", 0)
     if collisions < stored.get("collisionCount", 0):
@@ -259,21 +263,14 @@ def _stateful_set_spec(spec: Document) -> list[FieldError]:
         ]
     errors += _selector(spec, "empty selector is invalid for statefulset")
     errors += _mismatch(spec)
-    template = dict(spec.get("template", {}))
-    claims = [
-        {"name": _claim_name(c), "emptyDir": {}} for c in spec.get("volumeClaimTemplates", ())
-    ]
-    pod = dict(template.get("spec", {}))
-    pod["volumes"] = [*pod.get("volumes", ()), *claims]
-    template["spec"] = pod
-    errors += pod_template(template, "spec.template")
+    template = spec.get("template", {})
+    metadata = template.get("metadata", {})
+    # The Pod spec isn't checked: its mounts may name volumes that come from the claims.
+    errors += meta.labels(metadata.get("labels", {}), "spec.template.labels")
+    errors += meta.annotation_map(metadata.get("annotations", {}), "spec.template.annotations")
     return errors + _always_restarted(
         template, "activeDeadlineSeconds in StatefulSet is not Supported"
     )
-
-
-def _claim_name(claim: Document) -> str:
-    return str(claim.get("metadata", {}).get("name", ""))
 
 
 def _stateful_strategy(strategy: Document, path: str) -> list[FieldError]:
@@ -364,7 +361,7 @@ def _daemon_strategy(strategy: Document, path: str) -> list[FieldError]:
         errors.append(FieldError.invalid(f"{where}.maxSurge", surge, words))
     if not _amount(unavailable) and not _amount(surge):
         words = "cannot be 0 when maxSurge is 0"
-        errors.append(FieldError.invalid(f"{where}.maxUnavailable", unavailable, words))
+        errors.append(FieldError.required(f"{where}.maxUnavailable", words))
     return errors
 
 

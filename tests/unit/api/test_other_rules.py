@@ -543,6 +543,17 @@ def test_v120_address_type_is_fixed() -> None:
     assert changed(eps("10.0.0.1"), addressType="IPv6", endpoints=new_endpoints) == words
 
 
+def test_a_slice_without_ports_can_be_changed() -> None:
+    made = admission()
+    stored, _ = create({**eps("10.0.0.1"), "ports": []}, admission=made)
+    assert stored["ports"] is None
+    for subresource in ("", "status"):
+        again = made.update(
+            "endpointslices", copy.deepcopy(stored), stored, subresource=subresource
+        )
+        assert again.document == stored
+
+
 def test_v181_a_pods_spec_is_fixed() -> None:
     words = (
         "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
@@ -554,6 +565,14 @@ def test_v181_a_pods_spec_is_fixed() -> None:
     image_only = create(simple())[0]["spec"]["containers"][0] | {"image": "other"}
     assert changed(simple(), containers=[image_only]) == ""
     assert changed(simple(), containers=containers * 2) != ""
+
+
+def test_a_pods_own_manifest_can_be_written_again() -> None:
+    made = admission()
+    stored, _ = create(simple(), admission=made)
+    again = copy.deepcopy(simple())
+    again["metadata"]["namespace"] = "default"
+    assert made.update("pods", again, stored).document["spec"] == stored["spec"]
 
 
 def test_v189_a_deployments_selector_is_fixed() -> None:
