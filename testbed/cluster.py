@@ -194,6 +194,11 @@ class Cluster:
         """Service `name` (or `namespace/name`)."""
         return Service.from_document(self.get("services", name))
 
+    def endpoint_slices(self, service: str) -> list[Document]:
+        """The EndpointSlices of Service `name` (or `namespace/name`), in order of their names."""
+        key = key_of(service)
+        return self._running.call(lambda: self.core.slices_of(key))
+
     def pods(self, prefix: str = "") -> list[Pod]:
         """The Pods of namespace default: all, or `prefix` and those it begins with a dash."""
         found = self._running.call(lambda: self.core.pods("default"))

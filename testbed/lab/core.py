@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from testbed.api.admission import Admission, Settings
 from testbed.api.documents import Document, name_of, namespace_of
-from testbed.api.objects import NamespacedName, Node, Pod, Service
+from testbed.api.objects import EndpointSlice, NamespacedName, Node, Pod, Service
 from testbed.api.resources import ResourceType, by_kind, by_name
 from testbed.clock import LabClock
 from testbed.cloud.balancer import DataPlane
@@ -253,6 +253,14 @@ class LabCore:
     def services(self, namespace: str | None = None) -> list[Service]:
         """The Services, in order of namespace and name."""
         return [Service.from_document(d) for d in self.control.store.list("services", namespace)]
+
+    def slices_of(self, service: NamespacedName) -> list[Document]:
+        """The EndpointSlices of a Service, in order of their names."""
+        return [
+            document
+            for document in self.control.store.list("endpointslices", service.namespace)
+            if EndpointSlice.from_document(document).service == service
+        ]
 
     def _plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
         document = self.control.store.get("nodes", "", node)
