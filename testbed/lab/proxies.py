@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from testbed.api.documents import name_of, namespace_of
 from testbed.api.objects import (
@@ -15,6 +15,7 @@ from testbed.api.objects import (
     Service,
 )
 from testbed.control.store import Event, EventType, Store
+from testbed.errors import UsageError
 from testbed.proxy.explain import Explainer
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
@@ -76,6 +77,20 @@ class NodeProxies:
             if words := explainer.meaning(text, chain):
                 return words
         return ""
+
+    def find(self, name: str, nodes: Sequence[str] | None) -> list[str]:
+        """What `name` (chain, set, element, address) is in the rules of `nodes` (None: of all)."""
+        chosen = sorted(self._proxies) if nodes is None else nodes
+        found = []
+        for node in chosen:
+            proxy = self._proxies.get(node)
+            if proxy is None:
+                known = ", ".join(sorted(self._proxies)) or "none"
+                raise UsageError(f"no proxy on node {node!r}; there are: {known}")
+            for explainer in proxy.explainers():
+                label = f"{node} {explainer.family.lower()} {proxy.mode}"
+                found += [f"{label}: {each}" for each in explainer.find(name)]
+        return found
 
     @property
     def idle(self) -> bool:
