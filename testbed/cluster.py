@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
 from testbed.emu.load import load_topology
-from testbed.emu.net import Net
 from testbed.errors import CheckFailedError, UsageError
+from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace
 from testbed.flow import Path
 from testbed.lab.core import LabCore
@@ -28,6 +28,9 @@ from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
 from testbed.runtime.sandboxes import namespace_name
+
+if TYPE_CHECKING:
+    from testbed.emu.net import Net
 
 T = TypeVar("T")
 #: The tables that kube-proxy works in, of either mode.
@@ -58,9 +61,12 @@ class Cluster:
         named = isinstance(topology, str | FilePath)
         topo = load_topology(topology) if named else topology
         self.topology = topo.spec()
-        self.net = Net(topo, lab=check_lab_name(self.name))
-        self.fabric = self.net.fabric
+        self.options.check_nodes([machine.name for machine in self.topology.nodes])
+        self._topo = topo
+        self._net: Net | None = None
+        self.fabric = Fabric(check_lab_name(self.name))
         try:
+            self.fabric.deploy(self.topology.plan())
             tell(f"{len(self.topology.machines)} namespaces: topology {self.topology.name}")
             self._thread = LoopThread(self.name)
             loop = self._thread.loop
@@ -91,7 +97,19 @@ class Cluster:
             if hasattr(self, "core"):
                 thread.wait(self.core.close())
             thread.close()
-        self.net.stop()
+        if self._net is not None:
+            self._net.stop()
+        self.fabric.close()
+
+    @property
+    def net(self) -> Net:
+        """Mininet's view of the machines: `lab.net["w1"].cmd("ip route")`, pingAll, CLI."""
+        if self._net is None:
+            # Mininet takes a good part of a lab's start to import: only who uses it waits for it.
+            from testbed.emu.net import Net
+
+            self._net = Net(self._topo, fabric=self.fabric)
+        return self._net
 
     @property
     def kubeconfig(self) -> FilePath:

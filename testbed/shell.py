@@ -81,49 +81,75 @@ def run(
 #: Sets the hostname and the bind mounts of a Pod's program, then becomes it.
 _POD_SCRIPT = """
 echo "$1" > /proc/sys/kernel/hostname; shift
-while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done
+while [ "$1" != -- ]; do
+  if [ "$1" = tmpfs ]; then mount -t tmpfs tmpfs "$2"; else mount --bind "$1" "$2"; fi || exit 125
+  shift 2
+done
 shift
 exec "$@"
 """
 
 
 def in_pod_namespaces(
-    argv: Sequence[str], netns_fd: int, hostname: str, mounts: Sequence[tuple[Path, str]] = ()
+    argv: Sequence[str], netns_fd: int, hostname: str, mounts: Sequence[tuple[Path | str, str]] = ()
 ) -> list[str]:
     """The argv that runs `argv` in a network namespace, with new mount, UTS and PID namespaces.
 
-    `mounts` are (file, place) bind mounts inside. Raises FileNotFoundError where the program isn't
-    installed.
+    `mounts` are (file, place) bind mounts inside; a file called `tmpfs` is a new, empty directory.
+    Raises FileNotFoundError where the program isn't installed.
     """
-    program = shutil.which(argv[0])
-    if program is None:
-        raise FileNotFoundError(argv[0])
+    program = _program(argv[0])
     namespaces = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
     script = ["sh", "-c", _POD_SCRIPT, "sh", hostname]
     binds = [word for source, place in mounts for word in (str(source), place)]
     return [*namespace_prefix(netns_fd), *namespaces, *script, *binds, "--", program, *argv[1:]]
 
 
+def in_namespaces_of(pid: int, argv: Sequence[str]) -> list[str]:
+    """The argv that runs `argv` in the network, mount, UTS and PID namespaces of a process.
+
+    Raises FileNotFoundError where the program isn't installed.
+    """
+    flags = ["--net", "--mount", "--uts", "--pid"]
+    return ["nsenter", "--target", str(pid), *flags, "--", _program(argv[0]), *argv[1:]]
+
+
+def _program(name: str) -> str:
+    """The path of a program that a Pod runs; raises FileNotFoundError."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if found is None:
+        raise FileNotFoundError(name)
+    return found
+
+
 def spawn(
     argv: Sequence[str],
     *,
-    output: IO[bytes],
+    output: IO[bytes] | int,
+    errors: int = subprocess.STDOUT,
+    input: int = subprocess.DEVNULL,
     env: Mapping[str, str] | None = None,
     directory: str | None = None,
 ) -> Process:
     """Start a program that goes on by itself, in a session of its own; its output goes to `output`.
 
-    `env` is added to this process's environment.
+    `errors` is the descriptor for its standard error (by default as `output`), `input` that of its
+    standard input (by default none). `env` is added to this process's environment.
     """
     return subprocess.Popen(
         list(argv),
-        stdin=subprocess.DEVNULL,
+        stdin=input,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=errors,
         env={**os.environ, **(env or {})},
         cwd=directory,
         start_new_session=True,
     )
+
+
+def quote(argv: Sequence[str]) -> str:
+    """A command as it is typed."""
+    return shlex.join(argv)
 
 
 def signal_group(process: Process, number: signal.Signals) -> None:

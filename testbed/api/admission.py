@@ -147,7 +147,7 @@ class Admission:
         kind, strategy = self._find(resource, new)
         changed, warnings = self._decode(kind, new, field_validation, duplicates)
         self._check_namespace(changed, kind, old["metadata"].get("namespace", ""))
-        stored = copy.deepcopy(old)
+        stored = decode(old, self._definition(kind))[0]
         strategy.defaults(changed)
         self._keep_meta(changed, stored)
         transaction = Transaction(self.addresses, self.ports, dry_run)
@@ -247,14 +247,12 @@ class Admission:
         field_validation: str,
         duplicates: Iterable[str],
     ) -> tuple[Document, list[str]]:
-        definition = schema.kind_struct(kind.api_version, kind.kind)
-        assert definition is not None, kind.kind
         given = document.get("kind") or kind.kind
         refusal = f'{given} in version "{kind.version}" cannot be handled as a {kind.kind}'
         if given != kind.kind:
             raise status.bad_request(f'{refusal}: no kind "{given}" is registered')
         try:
-            decoded, unknown = decode(document, definition)
+            decoded, unknown = decode(document, self._definition(kind))
         except DecodeError as error:
             raise status.bad_request(f"{refusal}: {error}") from None
         strict = [*duplicates, *unknown]
@@ -318,10 +316,14 @@ class Admission:
             name = document["metadata"].get("name", "")
             raise status.invalid(kind.kind, kind.group, name, errors)
 
-    def _encode(self, kind: ResourceType, document: Document) -> Document:
+    def _definition(self, kind: ResourceType) -> schema.StructType:
         definition = schema.kind_struct(kind.api_version, kind.kind)
-        assert definition is not None, kind.kind
-        return encode(document, definition)
+        if definition is None:
+            raise AssertionError(f"schema.json has no {kind.kind}: run tools/build_schema.py")
+        return definition
+
+    def _encode(self, kind: ResourceType, document: Document) -> Document:
+        return encode(document, self._definition(kind))
 
     # ServiceCIDR and IPAddress objects are the allocators' state
 

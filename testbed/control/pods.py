@@ -34,6 +34,11 @@ def from_template(template: Document, owner: Document, *, name: str | None = Non
     return pod
 
 
+def key_of(document: Document) -> tuple[str, str]:
+    """(namespace, name) of an object."""
+    return document["metadata"]["namespace"], document["metadata"]["name"]
+
+
 def condition(pod: Document, kind: str) -> Document:
     """The Pod's condition of that type, or an empty document."""
     for entry in (pod.get("status") or {}).get("conditions") or ():

@@ -16,7 +16,7 @@ from testbed.api import status
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.resources import RESOURCES, ResourceType, by_kind
 from testbed.clock import Clock
-from testbed.control import envelope, scale, selectors
+from testbed.control import envelope, ip_addresses, scale, selectors
 from testbed.control.apiserver.patch import apply as server_side
 from testbed.control.apiserver.patch.json import PatchError, json_patch
 from testbed.control.apiserver.patch.merge import merge_patch
@@ -250,6 +250,7 @@ class Registry:
             namespace=namespace,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
+            duplicates=options.duplicates,
         )
         stored = admitted.document
         name = name_of(stored)
@@ -319,6 +320,7 @@ class Registry:
             subresource=subresource,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
+            duplicates=options.duplicates,
         )
         stored = admitted.document
         if not applied:
@@ -377,7 +379,9 @@ class Registry:
             raise refusal
 
     def _follow(self, event: Event) -> None:
-        """What goes with an object: its allocations, a Service's Endpoints."""
+        """What goes with an object: its allocations, a Service's IPAddresses and Endpoints."""
+        if event.resource == "services":
+            ip_addresses.follow_service(self.store, event)
         if event.type is not EventType.DELETED:
             return
         self._admission.released(event.resource, event.object)

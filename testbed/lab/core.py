@@ -29,6 +29,7 @@ from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.controllers.service_lb import ServiceController
+from testbed.control.envelope import WriteOptions
 from testbed.control.kubelet import Kubelet
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
 from testbed.control.registry import MERGE_PATCH, Registry
@@ -44,7 +45,7 @@ from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
-from testbed.runtime.images import program_of
+from testbed.runtime.images import Images
 from testbed.runtime.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 
 #: Where the API server listens inside the lab, on the router's address in the node network.
 API_PORT = 6443
+
+
+_APPLY = WriteOptions(manager="testbed", force=True, field_validation="Strict")
 
 
 @dataclass(slots=True)
@@ -86,9 +90,9 @@ class LabCore:
         self._loop = loop
         self._random = random.Random(options.seed)
         self.network = self._pod_network()
-        logs = run_directory(fabric.lab) / "logs"
-        logs.mkdir(mode=0o700, exist_ok=True)
-        self.sandboxes = Sandboxes(fabric, loop, logs, self._plan_pod, program_of)
+        directory = run_directory(fabric.lab)
+        images = Images.load(options.images)
+        self.sandboxes = Sandboxes(fabric, loop, directory, self._plan_pod, images)
         self.control = self._control_plane()
         self.proxies = NodeProxies(self.control.store)
         self.cloud = self._cloud()
@@ -114,7 +118,7 @@ class LabCore:
         manager = Manager(store, self.clock, self._wake)
         kubelet = Kubelet(client, self.sandboxes)
         lifecycle = NodeLifecycleController(client, kubelet.silent_for)
-        self.sandboxes.exited = self._program_exited
+        self.sandboxes.exited = kubelet.exited
         manager.add(
             DeploymentController(client),
             ReplicaSetController(client),
@@ -194,9 +198,11 @@ class LabCore:
         self.proxies.add(node.name, proxier, health)
 
     async def settle(self) -> None:
-        """Run until nothing is left to do: controllers, rules, health checks of the cloud."""
+        """Run until nothing is left to do: controllers, probes, rules, the cloud's checks."""
         async with self._settling:
             while True:
+                self.control.manager.run()
+                await self.sandboxes.settled()
                 self.control.manager.run()
                 await self.proxies.sync()
                 if self.cloud is not None:
@@ -213,11 +219,6 @@ class LabCore:
     async def _settle_by_itself(self) -> None:
         self._wake_pending = False
         await self.settle()
-
-    def _program_exited(self, uid: str, container: str, code: int) -> None:
-        key = self.control.kubelet.exited(uid, container, code)
-        if key is not None:
-            self.control.manager.enqueue(self.control.kubelet, key)
 
     async def close(self) -> None:
         """End what runs; the fabric's end takes the rest."""
@@ -249,11 +250,16 @@ class LabCore:
     # writing
 
     def apply(self, documents: Iterable[Document]) -> list[str]:
-        """Apply manifests; one line each, in kubectl's words. Raises StatusError at the first
-        that is refused: those before it stay applied."""
-        lines = []
+        """Apply manifests; one line each, in kubectl's words.
+
+        Raises UsageError, before anything is applied, where a kind isn't known, and StatusError at
+        the first that is refused (an unknown field too): those before it stay applied.
+        """
+        documents, lines = list(documents), []
         for document in documents:
-            word, outcome = self.control.registry.apply(document)
+            resource_of(document)
+        for document in documents:
+            word, outcome = self.control.registry.apply(document, options=_APPLY)
             lines.append(f"{describe(outcome.document)} {word}")
         return lines
 
@@ -348,7 +354,8 @@ def resource_of(document: Document) -> ResourceType:
     found = by_kind(document["apiVersion"], document["kind"])
     if found is None:
         raise UsageError(
-            f'no matches for kind "{document["kind"]}" in version "{document["apiVersion"]}"'
+            f"{name_of(document) or 'an object without a name'}: no matches for kind "
+            f'"{document["kind"]}" in version "{document["apiVersion"]}"'
         )
     return found
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from testbed.errors import UsageError
 
@@ -18,6 +19,7 @@ class LabOptions:
     `proxy` is every node's proxy mode, `node_proxies` the exceptions by node name. `pod_network` is
     a driver of control.podnet. `cloud` is the load balancers' data plane, or none. With `api` the
     API server listens, for kubectl on the host's loopback and for Pods at Service kubernetes.
+    `images` is a file that says which programs stand for images (runtime.images).
     """
 
     proxy: str = "iptables"
@@ -27,6 +29,7 @@ class LabOptions:
     pod_network: str = "routes"
     cloud: str = "nat"
     api: bool = False
+    images: Path | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -35,6 +38,12 @@ class LabOptions:
                 raise UsageError(f"proxy mode {mode!r}: one of {', '.join(PROXY_MODES)}")
         if self.cloud not in CLOUDS:
             raise UsageError(f"cloud {self.cloud!r}: one of {', '.join(CLOUDS)}")
+
+    def check_nodes(self, nodes: Sequence[str]) -> None:
+        """Raise UsageError for a setting of a node that the topology doesn't have."""
+        for name in self.node_proxies:
+            if name not in nodes:
+                raise UsageError(f"proxy mode of {name!r}: no such node; known: {', '.join(nodes)}")
 
     def with_proxy(self, node: str, mode: str) -> LabOptions:
         """These options with another proxy mode for one node; raises UsageError."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from testbed.api.objects import IPV4, EndpointSlice, NamespacedName
 from testbed.errors import UsageError
 from testbed.fabric.namespace import Namespace
@@ -47,9 +49,17 @@ def origin_of(core: LabCore, word: str, world: World) -> Namespace:
         return core.fabric.namespace(targets.find_node(world, parsed).name)
     if parsed.kind == "address":
         return _owner_of(core, world, parsed.name)
+    if not parsed.kind and parsed.name not in {key.name for key in world.pods}:
+        raise _unknown(word, sorted(names))
     pod = targets.find_pod(world, parsed)
     name = pod.node_name if pod.host_network else namespace_name((pod.key.namespace, pod.key.name))
     return core.fabric.namespace(name)
+
+
+def _unknown(word: str, names: list[str]) -> UsageError:
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names)}"
+    return UsageError(f"nothing in the lab is called {word!r}; {hint}")
 
 
 def _owner_of(core: LabCore, world: World, address: str) -> Namespace:

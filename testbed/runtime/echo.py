@@ -65,6 +65,8 @@ class EchoServer:
         self._identity = identity
         self._opener = opener
         self._log = log
+        #: Whether /healthz and /readyz answer 200 (or 503).
+        self.healthy = True
         self._listeners: dict[Port, list[socket.socket]] = {}
         self._connections: set[_Connection] = set()
 

@@ -1,4 +1,4 @@
-"""Programs in Pods: `command:` runs in the Pod's namespaces, its output is the Pod's log."""
+"""Programs in Pods: they run in the Pod's namespaces, their output is the container's log."""
 
 from __future__ import annotations
 
@@ -6,68 +6,139 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import shell
 
-
-@dataclass(frozen=True, slots=True)
-class ProgramSpec:
-    """What to run: the argv, its environment (added to a small default), and its hostname."""
-
-    argv: tuple[str, ...]
-    environment: Mapping[str, str]
-    hostname: str
-    directory: str = "/"
+_PIECE = 65536
 
 
 class Program:
-    """One running program; `exited(code)` is called in the event loop when it has ended."""
+    """One running program; `output` gets what it prints, `exited` its exit code at its end.
 
-    def __init__(self, process: shell.Process, loop: asyncio.AbstractEventLoop) -> None:
+    The code of a killed one is 128 + signal. All belongs to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        process: shell.Process,
+        loop: asyncio.AbstractEventLoop,
+        printed: int,
+        output: Callable[[bytes], None],
+        exited: Callable[[int], None],
+        input: int | None = None,
+    ) -> None:
         self._process = process
         self._loop = loop
-        self._descriptor = os.pidfd_open(process.pid)
-        self._exited: Callable[[int], None] | None = None
-
-    def watch(self, exited: Callable[[int], None]) -> None:
-        """Call `exited` with the exit code (128 + signal for a killed one) when it ends."""
+        self._printed = printed
+        self._output = output
         self._exited = exited
-        self._loop.add_reader(self._descriptor, self._ended)
+        self._input = input
+        self._pidfd = os.pidfd_open(process.pid)
+        loop.add_reader(self._pidfd, self._ended)
+        os.set_blocking(printed, False)
+        loop.add_reader(printed, self._readable)
+
+    @property
+    def inner_pid(self) -> int | None:
+        """The process that is number 1 inside the Pod; None where it is gone."""
+        pid = self._process.pid
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except OSError:
+            return None
+        return int(children[0]) if children else None
+
+    def write(self, data: bytes) -> None:
+        """Give it input; nothing where it takes none."""
+        if self._input is not None:
+            os.write(self._input, data)
+
+    def end_input(self) -> None:
+        """Its input is at its end."""
+        if self._input is not None:
+            os.close(self._input)
+            self._input = None
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._printed, _PIECE)
+        except BlockingIOError:
+            return
+        if data:
+            self._output(data)
+        else:
+            self._close_output()
+
+    def _close_output(self) -> None:
+        if self._printed >= 0:
+            self._loop.remove_reader(self._printed)
+            os.close(self._printed)
+            self._printed = -1
 
     def _ended(self) -> None:
-        self._loop.remove_reader(self._descriptor)
-        os.close(self._descriptor)
+        self._exited(self._reap())
+
+    def _reap(self) -> int:
+        """Take what it printed last, and its exit code; it has ended."""
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
         code = self._process.wait()
-        if self._exited is not None:
-            self._exited(code if code >= 0 else 128 - code)
+        while self._printed >= 0:
+            before = self._printed
+            try:
+                data = os.read(self._printed, _PIECE)
+            except BlockingIOError:
+                self._close_output()  # a descendant outside the Pod still holds the pipe
+                break
+            if data:
+                self._output(data)
+            elif self._printed == before:
+                self._close_output()
+        self.end_input()
+        return code if code >= 0 else 128 - code
 
     def terminate(self) -> None:
         """SIGTERM to the program (the first process of its PID namespace gets it too)."""
         shell.signal_group(self._process, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once, and wait until it has ended."""
+        """SIGKILL; its end is told as that of any program."""
         shell.signal_group(self._process, signal.SIGKILL)
-        self._loop.remove_reader(self._descriptor)
-        self._process.wait()
-        os.close(self._descriptor)
+
+    def end(self) -> None:
+        """End it at once and wait; nothing is told any more."""
+        self.kill()
+        self._reap()
 
 
-def start(
-    spec: ProgramSpec,
-    netns_fd: int,
-    log: Path,
+def launch(
+    argv: Sequence[str],
     loop: asyncio.AbstractEventLoop,
-    mounts: Sequence[tuple[Path, str]] = (),
+    output: Callable[[bytes], None],
+    exited: Callable[[int], None],
+    *,
+    environment: Mapping[str, str] | None = None,
+    directory: str = "/",
+    interactive: bool = False,
 ) -> Program:
-    """Start a program in network namespace `netns_fd`; mount, UTS and PID namespaces are its own.
+    """Start `argv` (made by shell.in_pod_namespaces and the like), its output and errors as one.
 
-    `mounts` are (file of ours, place in the Pod) bind mounts. Its output is appended to `log`.
-    Raises FileNotFoundError where the program isn't installed.
+    An `interactive` program's standard input stays open. Raises FileNotFoundError where the
+    working directory isn't there.
     """
-    argv = shell.in_pod_namespaces(spec.argv, netns_fd, spec.hostname, mounts)
-    with log.open("ab") as output:
-        process = shell.spawn(argv, env=spec.environment, output=output, directory=spec.directory)
-    return Program(process, loop)
+    mine, theirs = os.pipe()
+    stdin, input = os.pipe() if interactive else (os.open(os.devnull, os.O_RDONLY), None)
+    try:
+        process = shell.spawn(
+            argv, output=theirs, input=stdin, env=environment, directory=directory
+        )
+    except BaseException:
+        os.close(mine)
+        if input is not None:
+            os.close(input)
+        raise
+    finally:
+        os.close(theirs)
+        os.close(stdin)
+    return Program(process, loop, mine, output, exited, input)

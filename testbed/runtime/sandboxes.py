@@ -6,19 +6,28 @@ It implements `PodRuntime` (control.kubelet) for a running lab.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import shutil
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from testbed import shell
 from testbed.api.documents import Document
 from testbed.errors import TestbedError
 from testbed.fabric.fabric import Fabric
-from testbed.fabric.namespace import Namespace
+from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
-from testbed.naming import LAB_VARIABLE
-from testbed.runtime import programs
+from testbed.runtime import checks, hostports
 from testbed.runtime.echo import EchoServer, Identity
+from testbed.runtime.images import Images, Invocation, Refusal, agnhost_ports
+from testbed.runtime.logs import ContainerLog
+from testbed.runtime.programs import Program, launch
+
+#: How long `settled` waits for checks and for programs that were asked to end (seconds).
+PATIENCE = 0.3
+#: Annotation of a Pod: "false" makes the echo application answer 503 on /healthz and /readyz.
+HEALTHY = "testbed/healthy"
 
 
 class SandboxRequest(Protocol):
@@ -36,6 +45,10 @@ class SandboxRequest(Protocol):
     def host_network(self) -> bool: ...
     @property
     def document(self) -> Document: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def files(self) -> Mapping[str, str]: ...
 
 
 def namespace_name(key: tuple[str, str]) -> str:
@@ -44,47 +57,77 @@ def namespace_name(key: tuple[str, str]) -> str:
 
 
 @dataclass(slots=True)
-class _Sandbox:
+class Sandbox:
+    """A Pod's namespace and what runs in it."""
+
     request: SandboxRequest
     namespace: Namespace
+    directory: Path
     echo: EchoServer | None = None
-    programs: dict[str, programs.Program] = field(default_factory=dict)
+    programs: dict[str, Program] = field(default_factory=dict)
+    environments: dict[str, Mapping[str, str]] = field(default_factory=dict)
     ports: frozenset[tuple[str, int]] = frozenset()
+    #: Containers that the echo application stands for.
+    echoes: set[str] = field(default_factory=set)
+
+    def files(self, more: Mapping[str, str]) -> list[tuple[Path | str, str]]:
+        """Write the Pod's files, and `more`; the mounts that put them in their places."""
+        mounts: list[tuple[Path | str, str]] = []
+        for place, text in {**self.request.files, **more}.items():
+            file = self.directory / place.strip("/").replace("/", "_")
+            self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            file.write_text(text)
+            mounts.append((file, place))
+        return mounts
 
 
 class Sandboxes:
     """The Pods of one lab.
 
-    `plan_pod(namespace, node, addresses)` is the Pod network's plan; `program_of(container)` is the
-    argv of a container, or None for the echo application; `exited(uid, container, code)` is told
-    when a program ends. All methods belong to the event loop's thread.
+    `directory` is the lab's run directory; `plan_pod(namespace, node, addresses)` is the Pod
+    network's plan; `images` says what containers run. `exited(uid, container, code)` is told when a
+    program ends. All methods belong to the event loop's thread.
     """
 
     def __init__(
         self,
         fabric: Fabric,
         loop: asyncio.AbstractEventLoop,
-        logs: Path,
+        directory: Path,
         plan_pod: Callable[[str, str, Sequence[str]], Plan],
-        program_of: Callable[[Document], Sequence[str] | None],
+        images: Images,
     ) -> None:
         self._fabric = fabric
         self._loop = loop
-        self._logs = logs
+        self._directory = directory
         self._plan_pod = plan_pod
-        self._program_of = program_of
-        self._sandboxes: dict[str, _Sandbox] = {}
+        self._images = images
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._logs: dict[tuple[tuple[str, str], str], ContainerLog] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._ending: set[tuple[str, str]] = set()
+        self._mapped: set[str] = set()
+        self._change = asyncio.Event()
         self.exited: Callable[[str, str, int], None] = lambda uid, container, code: None
+        (directory / "logs").mkdir(mode=0o700, exist_ok=True)
 
     def namespace_of(self, uid: str) -> Namespace:
         """The namespace that a Pod lives in; KeyError where it has no sandbox."""
         return self._sandboxes[uid].namespace
 
+    def find(self, uid: str) -> Sandbox | None:
+        """A Pod's sandbox, if it has one."""
+        return self._sandboxes.get(uid)
+
     def log_file(self, key: tuple[str, str], container: str) -> Path:
         """Where a container's output is kept."""
-        return self._logs / f"{key[0]}_{key[1]}_{container}.log"
+        return self._directory / "logs" / f"{key[0]}_{key[1]}_{container}.log"
 
-    # PodRuntime
+    def log_of(self, key: tuple[str, str], container: str) -> ContainerLog | None:
+        """The log of the container's present (or last) run, if it has begun."""
+        return self._logs.get((key, container))
+
+    # PodRuntime: sandboxes
 
     def create(self, requests: Sequence[SandboxRequest]) -> dict[str, str]:
         """Make all sandboxes with one plan; one by one where that fails, to find the culprit."""
@@ -101,7 +144,12 @@ class Sandboxes:
         for request in requests:
             if request.uid not in failed:
                 name = request.node if request.host_network else namespace_name(request.key)
-                self._sandboxes[request.uid] = _Sandbox(request, self._fabric.namespace(name))
+                directory = self._directory / "pods" / request.uid
+                self._sandboxes[request.uid] = Sandbox(
+                    request, self._fabric.namespace(name), directory
+                )
+                for container in request.document["spec"]["containers"]:
+                    self._logs.pop((request.key, container["name"]), None)
         return failed
 
     def _plan(self, request: SandboxRequest) -> Plan:
@@ -112,84 +160,279 @@ class Sandboxes:
         names = []
         for uid in uids:
             sandbox = self._sandboxes.pop(uid)
-            if sandbox.echo is not None:
-                sandbox.echo.close()
-            for program in sandbox.programs.values():
-                program.kill()
+            self._end_all(sandbox)
             if not sandbox.request.host_network:
                 names.append(sandbox.namespace.name)
         self._fabric.remove(names)
 
-    def start(self, uid: str, container: Document) -> str | None:
+    def _end_all(self, sandbox: Sandbox) -> None:
+        if sandbox.echo is not None:
+            sandbox.echo.close()
+        for program in sandbox.programs.values():
+            program.end()
+        self._ending = {key for key in self._ending if key[0] != sandbox.request.uid}
+        for container in [*sandbox.programs, *sandbox.echoes]:
+            self._logs[sandbox.request.key, container].close()
+        shutil.rmtree(sandbox.directory, ignore_errors=True)
+
+    # PodRuntime: containers
+
+    def start(
+        self, uid: str, container: Document, environment: Callable[[], Mapping[str, str]]
+    ) -> Refusal | None:
         """Start a container: a program, or the Pod's echo application."""
         sandbox = self._sandboxes[uid]
-        argv = self._program_of(container)
-        if argv is None:
-            if sandbox.echo is None:
-                sandbox.echo = self._echo(sandbox)
-                sandbox.echo.listen(sandbox.ports)
+        invocation = self._images.resolve(container)
+        if isinstance(invocation, Refusal):
+            return invocation
+        log = self._begin_log(sandbox.request.key, str(container["name"]))
+        if invocation is None:
+            self._start_echo(sandbox, container, log)
             return None
-        return self._start_program(sandbox, container, argv)
+        return self._start_program(sandbox, container, invocation, environment(), log)
 
-    def _echo(self, sandbox: _Sandbox) -> EchoServer:
-        namespace, name = sandbox.request.key
-        first = sandbox.request.document["spec"]["containers"][0]["name"]
-        log = self.log_file(sandbox.request.key, first).open("a", buffering=1)
-        return EchoServer(
-            self._loop,
-            Identity(name, namespace, sandbox.request.node),
-            sandbox.namespace.socket,
-            lambda line: print(line, file=log),
-        )
+    def _begin_log(self, key: tuple[str, str], container: str) -> ContainerLog:
+        """A new log; that of the run before stays as the previous one."""
+        path = self.log_file(key, container)
+        if before := self._logs.get((key, container)):
+            before.close()
+            previous = path.with_suffix(".previous.log")
+            path.replace(previous)
+            before.path = previous
+        else:
+            path.unlink(missing_ok=True)
+        log = self._logs[key, container] = ContainerLog(path, before)
+        return log
+
+    def _start_echo(self, sandbox: Sandbox, container: Document, log: ContainerLog) -> None:
+        sandbox.echoes.add(container["name"])
+        asked = agnhost_ports(container)
+        if sandbox.echo is None:
+            namespace, name = sandbox.request.key
+            sandbox.echo = EchoServer(
+                self._loop,
+                Identity(name, namespace, sandbox.request.node),
+                sandbox.namespace.socket,
+                lambda line: log.append(f"{line}\n".encode()),
+            )
+        sandbox.ports |= asked
+        sandbox.echo.listen(sandbox.ports)
 
     def _start_program(
-        self, sandbox: _Sandbox, container: Document, argv: Sequence[str]
-    ) -> str | None:
-        request = sandbox.request
-        name = str(container["name"])
-        spec = programs.ProgramSpec(
-            argv=tuple(argv),
-            environment={
-                LAB_VARIABLE: self._fabric.lab,
-                "HOSTNAME": request.key[1],
-                **{e["name"]: e.get("value") or "" for e in container.get("env") or ()},
-            },
-            hostname=request.node if request.host_network else request.key[1],
-            directory=container.get("workingDir") or "/",
-        )
+        self,
+        sandbox: Sandbox,
+        container: Document,
+        invocation: Invocation,
+        environment: Mapping[str, str],
+        log: ContainerLog,
+    ) -> Refusal | None:
+        request, name = sandbox.request, str(container["name"])
+        variables = {**self.marks, "HOSTNAME": request.hostname, **environment}
+        mounts = sandbox.files(invocation.image.files)
+        mounts += [("tmpfs", place) for place in invocation.image.scratch]
+        directory = container.get("workingDir") or "/"
         try:
-            program = programs.start(
-                spec, sandbox.namespace.fd, self.log_file(request.key, name), self._loop
+            sandbox.programs[name] = launch(
+                shell.in_pod_namespaces(
+                    invocation.argv, sandbox.namespace.fd, request.hostname, mounts
+                ),
+                self._loop,
+                log.append,
+                lambda code: self._ended(request.uid, name, code),
+                environment=variables,
+                directory=directory,
+                interactive=bool(container.get("stdin")),
             )
         except FileNotFoundError:
-            return f'program "{argv[0]}" is not installed on this machine'
-        sandbox.programs[name] = program
-        program.watch(lambda code: self._ended(request.uid, name, code))
+            return Refusal("RunContainerError", f"no working directory {directory}")
+        sandbox.environments[name] = variables
         return None
 
-    def _ended(self, uid: str, container: str, code: int) -> None:
-        self._sandboxes[uid].programs.pop(container, None)
-        self.exited(uid, container, code)
+    @property
+    def marks(self) -> dict[str, str]:
+        """The variables by which `testbed clean` knows a lab's programs."""
+        return marks_of(self._fabric.lab)
 
-    def terminate(self, uid: str, container: str) -> bool:
+    def _ended(self, uid: str, container: str, code: int) -> None:
+        sandbox = self._sandboxes[uid]
+        sandbox.programs.pop(container, None)
+        self._logs[sandbox.request.key, container].close()
+        self._ending.discard((uid, container))
+        self.exited(uid, container, code)
+        self._changed()
+
+    def stop(self, uid: str, container: str) -> bool:
         """SIGTERM to a program; the echo application ends at once."""
         sandbox = self._sandboxes[uid]
         program = sandbox.programs.get(container)
-        if program is None:
-            return True
-        program.terminate()
-        return False
+        if program is not None:
+            self._ending.add((uid, container))
+            program.terminate()
+            return False
+        sandbox.echoes.discard(container)
+        if sandbox.echo is not None and not sandbox.echoes:
+            sandbox.echo.close()
+            sandbox.echo = None
+        return True
 
-    def listen(self, uid: str, ports: Iterable[tuple[str, int]]) -> list[str]:
+    def kill(self, uid: str, container: str) -> None:
+        """SIGKILL to a program."""
+        program = self._sandboxes[uid].programs.get(container)
+        if program is not None:
+            self._ending.add((uid, container))
+            program.kill()
+
+    def listen(self, uid: str, document: Document, ports: Iterable[tuple[str, int]]) -> list[str]:
+        """Have the echo application listen, and answer as the Pod's annotation says."""
         sandbox = self._sandboxes[uid]
-        sandbox.ports = frozenset(ports)
-        return sandbox.echo.listen(sandbox.ports) if sandbox.echo is not None else []
+        asked = {
+            port
+            for container in document["spec"]["containers"]
+            if container["name"] in sandbox.echoes
+            for port in agnhost_ports(container)
+        }
+        sandbox.ports = frozenset(ports) | asked
+        if sandbox.echo is None:
+            return []
+        annotations = document["metadata"].get("annotations") or {}
+        sandbox.echo.healthy = annotations.get(HEALTHY) != "false"
+        return sandbox.echo.listen(sandbox.ports)
+
+    # PodRuntime: checks
+
+    def check(
+        self,
+        uid: str,
+        container: Document,
+        action: Document,
+        timeout: float,
+        done: Callable[[str], None],
+    ) -> None:
+        """Run a probe or hook in the background."""
+        sandbox = self._sandboxes[uid]
+
+        async def body() -> None:
+            problem = await self._checked(sandbox, container, action, timeout)
+            if uid in self._sandboxes:
+                done(problem)
+
+        self._later(body())
+
+    async def _checked(
+        self, sandbox: Sandbox, container: Document, action: Document, timeout: float
+    ) -> str:
+        opener = self._fabric.namespace(sandbox.request.node).socket
+        address = sandbox.request.addresses[0]
+        try:
+            if "httpGet" in action:
+                return await checks.http_get(opener, action["httpGet"], container, address, timeout)
+            if "tcpSocket" in action:
+                return await checks.tcp_socket(
+                    opener, action["tcpSocket"], container, address, timeout
+                )
+            if "exec" in action:
+                return await self._run_check(sandbox, container, action["exec"], timeout)
+        except checks.CheckError as error:
+            return str(error)
+        return "gRPC probes aren't supported here: use httpGet, tcpSocket or exec"
+
+    async def _run_check(
+        self, sandbox: Sandbox, container: Document, action: Document, timeout: float
+    ) -> str:
+        command = list(action.get("command") or ())
+        printed: list[bytes] = []
+        ended: asyncio.Future[int] = self._loop.create_future()
+        try:
+            argv = self.inside(sandbox, container["name"], command)
+        except FileNotFoundError:
+            return f'exec: "{command[0]}": executable file not found in $PATH'
+        program = launch(
+            argv,
+            self._loop,
+            printed.append,
+            ended.set_result,
+            environment=self.environment_of(sandbox, container["name"]),
+        )
+        try:
+            async with asyncio.timeout(timeout):
+                code = await ended
+        except TimeoutError:
+            program.end()
+            return f"command timed out: {shell.quote(command)} timed out after {timeout:g}s"
+        text = b"".join(printed).decode(errors="replace").strip()
+        return "" if code == 0 else text or f"command terminated with exit code {code}"
+
+    def inside(self, sandbox: Sandbox, container: str, command: Sequence[str]) -> list[str]:
+        """The argv that runs `command` in a container: beside its program, if it has one.
+
+        Raises FileNotFoundError where the program isn't installed.
+        """
+        program = sandbox.programs.get(container)
+        pid = program.inner_pid if program is not None else None
+        if pid is not None:
+            return shell.in_namespaces_of(pid, command)
+        hostname = sandbox.request.hostname
+        return shell.in_pod_namespaces(command, sandbox.namespace.fd, hostname, sandbox.files({}))
+
+    def environment_of(self, sandbox: Sandbox, container: str) -> dict[str, str]:
+        """The variables of a container's commands."""
+        own = sandbox.environments.get(container, {})
+        return {**self.marks, "HOSTNAME": sandbox.request.hostname, **own}
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._changed()
+
+    def _changed(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    async def settled(self) -> None:
+        """Wait for checks under way and for programs that were asked to end, not for long."""
+        end = self._loop.time() + PATIENCE
+        try:
+            async with asyncio.timeout_at(end):
+                while self._under_way or self._ending:
+                    await self._change.wait()
+        except TimeoutError:
+            return
+
+    # PodRuntime: hostPorts
+
+    def host_ports(self, node: str, pods: Sequence[tuple[Document, tuple[str, ...]]]) -> str:
+        """Replace the node's table; 127.0.0.1 needs route_localnet on the ways to the Pods."""
+        wanted = hostports.mappings(pods)
+        if not wanted and node not in self._mapped:
+            return ""
+        place = self._fabric.namespace(node)
+        try:
+            for document, addresses in pods:
+                meta = document["metadata"]
+                name = namespace_name((meta["namespace"], meta["name"]))
+                for way in _ways(self._plan_pod(name, node, addresses), node):
+                    place.sysctl(f"net/ipv4/conf/{way}/route_localnet", "1")
+            nft = shell.find_program("nft", "nftables")
+            place.run([nft, "-f", "-"], input=hostports.ruleset(wanted))
+        except TestbedError as error:
+            return str(error)
+        self._mapped.add(node)
+        return ""
 
     def close(self) -> None:
         """End everything that runs in Pods; the fabric removes the namespaces."""
+        for task in list(self._under_way):
+            task.cancel()
         for sandbox in self._sandboxes.values():
-            if sandbox.echo is not None:
-                sandbox.echo.close()
-            for program in sandbox.programs.values():
-                program.kill()
+            self._end_all(sandbox)
         self._sandboxes.clear()
+
+
+def _ways(plan: Plan, node: str) -> list[str]:
+    """The node's interfaces that lead to a Pod."""
+    ends = [end for veth in plan.veths for end in (veth.left, veth.right)]
+    return [end.bridge or end.interface for end in ends if end.namespace == node]

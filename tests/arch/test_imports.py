@@ -32,6 +32,7 @@ LAYERS = {
     "testbed.probe": 3,
     "testbed.runtime": 3,
     "testbed.proxy.iptables.apply": 3,
+    "testbed.proxy.iptables.apply_restore": 3,
     "testbed.proxy.nftables.apply": 3,
     "testbed.proxy.kernel": 3,
     "testbed.proxy.kernel.expressions": 2,

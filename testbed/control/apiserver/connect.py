@@ -9,7 +9,7 @@ from aiohttp import web
 
 from testbed.api import status
 from testbed.api.documents import Document, name_of
-from testbed.control.apiserver import portforward, websocket
+from testbed.control.apiserver import portforward, proxy, websocket
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.pods import LogOptions, PodBackend
 from testbed.control.apiserver.requests import flag, number
@@ -17,10 +17,12 @@ from testbed.control.registry import Registry
 
 #: Subresources whose requests are streams, not objects.
 CONNECTED = frozenset({"log", "exec", "attach", "portforward", "proxy"})
+#: Those whose requests have no body of their own.
+STREAMED = CONNECTED - {"proxy"}
 
 
 class Connector:
-    """Answers the streaming subresources of Pods."""
+    """Answers the streaming subresources of Pods, and the proxy of Pods and Services."""
 
     def __init__(self, registry: Registry, pods: PodBackend | None) -> None:
         self._registry = registry
@@ -28,8 +30,8 @@ class Connector:
 
     async def answer(self, call: Call) -> web.StreamResponse:
         """The answer to a request on a subresource in CONNECTED."""
-        if call.resource.resource != "pods":
-            raise call.not_allowed()
+        if call.target.subresource == "proxy":
+            return await proxy.answer(call, self._registry, self._pods)
         pod = self._registry.get(call.resource, call.namespace, call.target.name)
         if self._pods is None or not (pod.get("spec") or {}).get("nodeName"):
             raise status.bad_request(f"pod {name_of(pod)} does not have a host assigned")

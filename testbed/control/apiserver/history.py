@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from testbed.api.documents import Document
@@ -46,11 +46,13 @@ class History:
     _entries: list[Entry] = field(default_factory=list)
     _versions: list[int] = field(default_factory=list)
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    _chunks: dict[tuple[str, int], bytes] = field(default_factory=dict)
     _scheduled: bool = False
     _last_wake: float = 0.0
 
     def add(self, event: Event) -> None:
         """Remember `event` and see that the watches hear of it."""
+        self._chunks.clear()
         self._entries.append(Entry(event))
         self._versions.append(event.version)
         if len(self._entries) > 2 * KEPT:
@@ -66,6 +68,13 @@ class History:
         if version < self.start:
             raise ExpiredError(version, self.start)
         return self._entries[bisect.bisect_right(self._versions, version) :]
+
+    def chunk(self, key: str, seen: int, make: Callable[[], bytes]) -> bytes:
+        """What `make` returns, once for all watches of the same `key` that have seen the same."""
+        found = self._chunks.get((key, seen))
+        if found is None:
+            found = self._chunks[key, seen] = make()
+        return found
 
     def _schedule(self) -> None:
         """Wake the watches: at once after a pause, in batches while events keep coming."""

@@ -17,7 +17,7 @@ from testbed.control.apiserver import discovery, openapi, requests
 from testbed.control.apiserver.answers import answer, refusal
 from testbed.control.apiserver.auth import PUBLIC_PATHS, User, authenticate
 from testbed.control.apiserver.call import Call
-from testbed.control.apiserver.connect import CONNECTED, Connector
+from testbed.control.apiserver.connect import CONNECTED, STREAMED, Connector
 from testbed.control.apiserver.encoding import encode
 from testbed.control.apiserver.reading import Reader
 from testbed.control.apiserver.requests import BODY_LIMIT, Form, parse_accept, parse_path
@@ -74,12 +74,13 @@ class Routes:
             resource = target.resource
             raise status.method_not_allowed(resource.resource, request.method, resource.group)
         connected = target.subresource in CONNECTED
-        body = b"" if connected or request.method in ("GET", "HEAD") else await _body(request)
+        reads = request.method in ("GET", "HEAD")
+        body = b"" if reads or target.subresource in STREAMED else await _body(request)
         form = Form() if connected else parse_accept(request.headers.get("Accept", ""))
         call = Call(request, target, form, body, user, self._registry.clock.wall())
         if connected:
             return await self._connector.answer(call)
-        if request.method in ("GET", "HEAD"):
+        if reads:
             return await self._reader.answer(call)
         return self._writer.answer(call)
 

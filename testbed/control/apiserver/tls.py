@@ -45,10 +45,13 @@ def credentials(directory: Path, addresses: Sequence[str]) -> Credentials:
     """The credentials kept in `directory`; made there (files 0600) on first use.
 
     A control plane that restarts finds its old ones, so that its clients keep working. `addresses`
-    are the server's IPs.
+    are the server's IPs; where they have changed, everything is made anew.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if all((directory / name).exists() for name in _FILES):
+    named = "\n".join(sorted(set(addresses)))
+    valid_for = directory / "addresses"
+    known = valid_for.exists() and valid_for.read_text() == named
+    if known and all((directory / name).exists() for name in _FILES):
         return Credentials(*((directory / name).read_text() for name in _FILES))
     made = make_credentials(addresses)
     texts = (
@@ -61,6 +64,7 @@ def credentials(directory: Path, addresses: Sequence[str]) -> Credentials:
     )
     for name, text in zip(_FILES, texts, strict=True):
         write_private(directory / name, text)
+    write_private(valid_for, named)
     return made
 
 

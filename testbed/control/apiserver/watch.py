@@ -33,7 +33,10 @@ Rendering = Callable[[Document], bytes]
 
 @dataclass(frozen=True, slots=True)
 class WatchRequest:
-    """What is watched: `start` is a version, or None for the present state first."""
+    """What is watched: `start` is a version, or None for the present state first.
+
+    Watches with the same `key` are told the same; "" where a watch shares with none.
+    """
 
     resource: ResourceType
     namespace: str | None
@@ -44,6 +47,7 @@ class WatchRequest:
     bookmarks: bool
     seconds: float
     rendering: Rendering | None
+    key: str
 
 
 def parse(
@@ -81,7 +85,13 @@ def parse(
         flag(query, "allowWatchBookmarks"),
         float(seconds),
         rendering,
+        "" if rendering else _key(query, namespace, name),
     )
+
+
+def _key(query: Mapping[str, str], namespace: str | None, name: str) -> str:
+    selectors = query.get("labelSelector", ""), query.get("fieldSelector", "")
+    return "\n".join((namespace or "", name, *selectors))
 
 
 class Watch:
@@ -96,7 +106,9 @@ class Watch:
         """Send `state` (of `version`) if it was asked for, then events until the time is over."""
         seen = version
         if self._request.start is None:
-            await self._send(response, [self._line("ADDED", document) for document in state])
+            if state:
+                lines = [self._line("ADDED", document) for document in state]
+                await response.write(b"".join(lines))
             if self._request.initial_end and self._request.bookmarks:
                 await response.write(self._bookmark(version, initial=True))
         else:
@@ -118,8 +130,10 @@ class Watch:
                 await self._fail(response, status.gone(message))
                 return
             if entries:
+                data = self._told(entries, seen)
                 seen = entries[-1].event.version
-                await self._send(response, self._lines(entries))
+                if data:
+                    await response.write(data)
                 continue
             now = time()
             if now >= end:
@@ -132,6 +146,11 @@ class Watch:
 
     async def _fail(self, response: web.StreamResponse, error: status.StatusError) -> None:
         await response.write(encode_line("ERROR", encode(error.document())))
+
+    def _told(self, entries: Sequence[Entry], seen: int) -> bytes:
+        if not self._request.key:
+            return b"".join(self._lines(entries))
+        return self._history.chunk(self._request.key, seen, lambda: b"".join(self._lines(entries)))
 
     def _lines(self, entries: Sequence[Entry]) -> list[bytes]:
         request = self._request
@@ -154,10 +173,6 @@ class Watch:
     def _line(self, kind: str, document: Document) -> bytes:
         rendering = self._request.rendering or self._history.encoder.object
         return encode_line(kind, rendering(document))
-
-    async def _send(self, response: web.StreamResponse, lines: list[bytes]) -> None:
-        if lines:
-            await response.write(b"".join(lines))
 
     def _bookmark(self, version: int, *, initial: bool = False) -> bytes:
         meta: Document = {"resourceVersion": str(version), "creationTimestamp": None}

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.clock import Clock, Timer
-from testbed.control.store import ConflictError, Event, NotFoundError, Store
+from testbed.control.store import ConflictError, Event, EventType, NotFoundError, Store
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ class Controller:
     def __init__(self, api: ClusterApi) -> None:
         self.api = api
         self.store = api.store
+        #: Looks at a key in the next run; the manager sets it.
+        self.requeue: Callable[[Key], None] = lambda key: None
 
     def keys_for(self, event: Event) -> Iterable[Key]:
         """The keys to look at again after `event`; by default the object's own."""
@@ -114,8 +117,13 @@ class Manager:
         """Start running `controllers`; existing objects are queued for them."""
         for controller in controllers:
             self._queues[controller] = {}
+            controller.requeue = partial(self.enqueue, controller)
             for resource in controller.resources:
-                self._store.watch(resource, self._watcher(controller))
+                watcher = self._watcher(controller)
+                self._store.watch(resource, watcher)
+                for document in self._store.list(resource):
+                    version = int(document["metadata"]["resourceVersion"])
+                    watcher(Event(EventType.ADDED, resource, document, None, version))
 
     def enqueue(self, controller: Controller, key: Key) -> None:
         """Look at `key` in the next run."""

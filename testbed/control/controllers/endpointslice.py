@@ -31,7 +31,8 @@ MANAGER = "endpointslice-controller.k8s.io"
 RESERVED_LABELS = (LABEL_SERVICE_NAME, LABEL_MANAGED_BY, LABEL_HEADLESS)
 MAX_ENDPOINTS = 100
 
-#: (name, port, protocol, appProtocol) of every port, sorted: what groups endpoints into slices.
+#: (name, port, protocol, appProtocol) of every port, in the Service's order: what groups endpoints
+#: into slices.
 PortMap: TypeAlias = tuple[tuple[str, int, str, str], ...]
 Group: TypeAlias = tuple[PortMap, str]
 
@@ -143,7 +144,7 @@ def desired_endpoints(
         node = nodes.get(pod.node_name)
         if node is None and not service.publish_not_ready:
             continue
-        ports = tuple(sorted(_resolved_ports(service, pod)))
+        ports = tuple(_resolved_ports(service, pod))
         for address in pod.ips:
             family = family_of(address)
             if family in service.ip_families and family not in _families_seen(pod, address):
@@ -206,7 +207,7 @@ def _endpoint(service: Service, pod: Pod, address: str, node: Document | None) -
 
 
 def _hints(service: Service, pod: Pod, zone: str | None, ready: bool) -> Document:
-    """Hints of trafficDistribution : each ready endpoint for its own zone, and node."""
+    """Hints of trafficDistribution: each ready endpoint for its own zone, and node."""
     if not ready or service.traffic_distribution is None or _topology_annotation(service):
         return {}
     hints: Document = {}
@@ -318,10 +319,8 @@ def _fill(members: list[Document], left: dict[str, Document]) -> None:
 
 def _ports_of(slice_: Document) -> PortMap:
     return tuple(
-        sorted(
-            (p.get("name") or "", p.get("port") or 0, p["protocol"], p.get("appProtocol") or "")
-            for p in slice_.get("ports") or ()
-        )
+        (p.get("name") or "", p.get("port") or 0, p["protocol"], p.get("appProtocol") or "")
+        for p in slice_.get("ports") or ()
     )
 
 

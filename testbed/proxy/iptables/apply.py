@@ -12,7 +12,6 @@ import errno
 import re
 import struct
 from collections.abc import Iterable, Mapping
-from time import perf_counter
 from typing import TypeAlias
 
 from testbed.errors import CannotRunError
@@ -26,7 +25,7 @@ from testbed.netlink import (
 from testbed.proxy.iptables.encode import Unencodable, accounting, counters_used, encode
 from testbed.proxy.iptables.ruleset import BASE_CHAINS, Difference, Lines, RuleSet
 from testbed.proxy.kernel import dump
-from testbed.proxy.kernel.applier import FULL, NOTHING, PARTIAL, SyncReport
+from testbed.proxy.kernel.applier import NetlinkApplier
 from testbed.proxy.kernel.expressions import GOTO, JUMP, immediate_verdict
 from testbed.proxy.kernel.messages import Hook, Message, TableMessages
 from testbed.proxy.kernel.shared_chain import Change, Owner, SharedChain
@@ -66,45 +65,14 @@ HEAD: Owner = (0, ())
 TAIL: Owner = (2, ())
 
 
-class IptablesApplier:
+class IptablesApplier(NetlinkApplier[RuleSet]):
     """One family's rules of iptables mode in one namespace. See `Applier`."""
 
     def __init__(self, namespace: Namespace, family: str) -> None:
-        self.namespace = namespace
-        self.family = family
-        self._door = Transactions(namespace)
+        super().__init__(namespace, family)
         self._messages = {table: TableMessages(family, table) for table in BASE_CHAINS}
-        self._applied: RuleSet | None = None
         self._shared: dict[Place, SharedChain] = {}
-        self._generation = 0
         self._counters: set[str] = set()
-
-    def close(self) -> None:
-        self._door.close()
-
-    def sync(self, ruleset: RuleSet) -> SyncReport:
-        """See `Applier.sync`. A partial sync that the kernel refuses is tried in full at once."""
-        started = perf_counter()
-        before = self._door.count
-        previous, self._applied = self._applied, None
-        if previous is None:
-            kind, rules = FULL, self._sync_fully(ruleset)
-        else:
-            kind, rules = self._sync_changes(ruleset, previous)
-        self._applied = ruleset
-        self._generation = dump.generation(self._door.netlink)
-        return SyncReport(kind, perf_counter() - started, rules, self._door.count - before)
-
-    def _sync_changes(self, ruleset: RuleSet, previous: RuleSet) -> tuple[str, int]:
-        difference = ruleset.difference(previous)
-        if not difference:
-            return NOTHING, 0
-        if difference.static:
-            return FULL, self._sync_fully(ruleset)
-        try:
-            return PARTIAL, self._sync_partially(difference)
-        except RuleError:
-            return FULL, self._sync_fully(ruleset)
 
     # Full
 
@@ -280,19 +248,6 @@ class IptablesApplier:
         ]
 
     # Watching and cleaning up
-
-    def rules_present(self) -> bool:
-        """See `Applier.rules_present`. Cheap while nobody has committed anything since."""
-        if self._applied is None:
-            return False
-        generation = dump.generation(self._door.netlink)
-        if generation == self._generation:
-            return True
-        if self._all_there(self._applied):
-            self._generation = generation
-            return True
-        self._applied = None
-        return False
 
     def _all_there(self, ruleset: RuleSet) -> bool:
         """A chain's uses are its rules and the jumps to it: too few means something is gone."""

@@ -143,7 +143,7 @@ def _segment(family: str, text: str) -> tuple[int, bytes, bytes]:
             return _extension(family, text)
         word, value = text.split(" ")[-2:]
         return _plain(family, word, value, negated)
-    except (IndexError, KeyError, ValueError, OSError, struct.error) as error:
+    except (LookupError, ValueError, OverflowError, OSError, struct.error) as error:
         if isinstance(error, Unencodable):
             raise
         raise Unencodable(f"{text!r} can't be understood: {error}") from error

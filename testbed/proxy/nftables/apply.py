@@ -16,21 +16,18 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from time import perf_counter
 from typing import TypeVar
 
 from testbed.netlink import attributes
 from testbed.proxy.kernel import dump
-from testbed.proxy.kernel.applier import FULL, NOTHING, PARTIAL, SyncReport
+from testbed.proxy.kernel.applier import NetlinkApplier
 from testbed.proxy.kernel.messages import Message, TableMessages
-from testbed.proxy.kernel.transaction import Namespace, RuleError, Transactions
-from testbed.proxy.nftables.encode import (
+from testbed.proxy.kernel.transaction import Namespace, RuleError
+from testbed.proxy.nftables.encode import encode_hook, encode_rule, rule_userdata
+from testbed.proxy.nftables.encode_set import (
     SET_ANONYMOUS,
     element,
-    encode_hook,
-    encode_rule,
     encode_set,
-    rule_userdata,
     same_set,
     userdata_comment,
 )
@@ -55,46 +52,15 @@ _ELEMENTS_AT_ONCE = 80
 T = TypeVar("T")
 
 
-class NftablesApplier:
+class NftablesApplier(NetlinkApplier[RuleSet]):
     """One family's rules of nftables mode in one namespace. See `Applier`."""
 
     def __init__(self, namespace: Namespace, family: str) -> None:
-        self.namespace = namespace
-        self.family = family
-        self._door = Transactions(namespace)
+        super().__init__(namespace, family)
         self._messages = TableMessages(family, TABLE)
-        self._applied: RuleSet | None = None
-        self._generation = 0
         self._numbers = itertools.count(1)
         self._names_taken: set[str] = set()
         self._key_types: dict[str, tuple[str, ...]] = {}
-
-    def close(self) -> None:
-        self._door.close()
-
-    def sync(self, ruleset: RuleSet) -> SyncReport:
-        """See `Applier.sync`. A partial sync that the kernel refuses is tried in full at once."""
-        started = perf_counter()
-        before = self._door.count
-        previous, self._applied = self._applied, None
-        if previous is None:
-            kind, rules = FULL, self._sync_fully(ruleset)
-        else:
-            kind, rules = self._sync_changes(ruleset, previous)
-        self._applied = ruleset
-        self._generation = dump.generation(self._door.netlink)
-        return SyncReport(kind, perf_counter() - started, rules, self._door.count - before)
-
-    def _sync_changes(self, ruleset: RuleSet, previous: RuleSet) -> tuple[str, int]:
-        difference = ruleset.difference(previous)
-        if not difference:
-            return NOTHING, 0
-        if difference.static:
-            return FULL, self._sync_fully(ruleset)
-        try:
-            return PARTIAL, self._sync_partially(difference)
-        except RuleError:
-            return FULL, self._sync_fully(ruleset)
 
     # Full
 
@@ -285,7 +251,7 @@ class NftablesApplier:
         try:
             packed = pack_key(key, self._key_types[name])
             return element(packed, verdict=value.verdict, comment=value.comment)
-        except (Unencodable, KeyError, ValueError, OSError) as error:
+        except (Unencodable, KeyError, ValueError, OverflowError, OSError) as error:
             raise self._error(f"element {key} of {name}", str(error)) from error
 
     def _additions(self, name: str, values: Mapping[str, ElementValue]) -> Iterator[Message]:
@@ -305,19 +271,6 @@ class NftablesApplier:
         return RuleError(self.namespace.name, TABLE, line, reason, errno.EINVAL)
 
     # Watching and cleaning up
-
-    def rules_present(self) -> bool:
-        """See `Applier.rules_present`. Cheap while nobody has committed anything since."""
-        if self._applied is None:
-            return False
-        generation = dump.generation(self._door.netlink)
-        if generation == self._generation:
-            return True
-        if self._all_there(self._applied):
-            self._generation = generation
-            return True
-        self._applied = None
-        return False
 
     def _all_there(self, ruleset: RuleSet) -> bool:
         """Chains count their rules in their uses; elements are counted."""

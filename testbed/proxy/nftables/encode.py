@@ -1,48 +1,48 @@
-"""The texts that `nft list` prints as nf_tables rules, sets and elements, as nft 1.0.6 makes them.
+"""The rules that `nft list` prints as nf_tables expressions, as nft 1.0.6 makes them.
 
-Only the language of the proxy's rules is known; anything else is Unencodable. User data (comments,
-byte orders, what a set's key was made of) is what makes `nft list` print the same text again.
-Source: nftables src/netlink_linearize.c, src/netlink.c; libnftnl include/udata.h.
+Only the language of the proxy's rules is known; anything else is Unencodable. Source: nftables
+src/netlink_linearize.c.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
 from testbed.api.objects import IPV4, IPV6
-from testbed.netlink import attribute, attributes, be32, be64, nested, text
+from testbed.netlink import attribute, be32, nested, text
 from testbed.proxy.kernel import expressions as nft
 from testbed.proxy.kernel.expressions import CMP_EQ, CMP_NEQ
 from testbed.proxy.kernel.messages import FAMILIES, Hook
+from testbed.proxy.nftables.encode_set import (
+    JUMPS,
+    MAP_TO_DATA,
+    MAP_TO_VERDICT,
+    SET_ANONYMOUS,
+    SET_CONSTANT,
+    SET_MAP,
+    VERDICT_TYPE,
+    VERDICTS,
+    address_set,
+    element,
+    userdata_comment,
+    userdata_field,
+)
 from testbed.proxy.nftables.keys import (
     KEY_TYPES,
     PROTOCOLS,
     Unencodable,
     address,
-    intervals,
     network,
     pack_key,
     register,
     type_number,
     type_size,
 )
-
-SET_ANONYMOUS = 1
-SET_CONSTANT = 2
-SET_INTERVAL = 4
-SET_MAP = 8
-SET_TIMEOUT = 16
-SET_EVAL = 32
-_SET_FLAGS = {"dynamic": SET_EVAL, "timeout": SET_TIMEOUT, "interval": SET_INTERVAL}
-
-#: The key and data types as numbers of libnftnl's user data and nf_tables.
-_VERDICT_TYPE = 0xFFFFFF00
-_ELEMENT_IS_INTERVAL_END = 1
 
 _TOKEN = re.compile(r'"[^"]*"|[{},]|[^\s{},]+')
 _COMMENT = re.compile(r' comment "([^"]*)"')
@@ -52,8 +52,6 @@ _CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked
 _CT_STATUSES = {"snat": 0x10, "dnat": 0x20}
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
 _HOOK = re.compile(r"type (\w+) hook (\w+) priority (?:(-?\d+)|(\w+)(?: ([-+]) (\d+))?)")
-_VERDICTS = {"accept": nft.ACCEPT, "drop": nft.DROP, "return": nft.RETURN}
-_JUMPS = {"jump": nft.JUMP, "goto": nft.GOTO}
 #: ICMP's and ICMPv6's code for "port unreachable".
 _UNREACHABLE_PORT = {IPV4: 3, IPV6: 4}
 
@@ -85,10 +83,11 @@ def encode_rule(family: str, line: str, allocate: Allocate) -> EncodedRule:
     reader = _Rule(family, _TOKEN.findall(line), allocate)
     try:
         reader.read()
-    except (IndexError, KeyError, ValueError, OSError, struct.error) as error:
+    except (LookupError, ValueError, OverflowError, OSError, struct.error) as error:
         if isinstance(error, Unencodable):
             raise
-        raise Unencodable(f"can't be understood: {error!r}") from error
+        near = " ".join(reader.words[: reader.place][-2:])
+        raise Unencodable(f"can't be understood near {near!r}: {error}") from error
     encoded = nested(4, *reader.parts) + attribute(7, rule_userdata(line))
     return EncodedRule(encoded, tuple(reader.sets))
 
@@ -100,7 +99,7 @@ def rule_userdata(line: str) -> bytes:
     sets, so a rule with this user data is that rule: a full sync needs not look closer.
     """
     comment = _COMMENT.search(line)
-    return (userdata_comment(comment.group(1)) if comment else b"") + _field(
+    return (userdata_comment(comment.group(1)) if comment else b"") + userdata_field(
         _RULE_DIGEST, blake2b(line.encode(), digest_size=12).digest()
     )
 
@@ -189,7 +188,7 @@ class _Rule:
     def address_set(self, field: tuple[str, str], negated: bool) -> bytes:
         values = [word for word in self.until_brace() if word != ","]
         name, number = self.allocate()
-        made, elements = _address_set(self.family, field[1], values)
+        made, elements = address_set(self.family, field[1], values)
         self.sets.append(AnonymousSet(name, number, made, elements))
         return lookup(name, number=number, negated=negated)
 
@@ -248,10 +247,10 @@ class _Rule:
     # Statements
 
     def verdict(self, word: str) -> None:
-        self.parts.append(nft.immediate_verdict(_VERDICTS[word]))
+        self.parts.append(nft.immediate_verdict(VERDICTS[word]))
 
     def jump(self, word: str) -> None:
-        self.parts.append(nft.immediate_verdict(_JUMPS[word], self.take()))
+        self.parts.append(nft.immediate_verdict(JUMPS[word], self.take()))
 
     def reject(self, word: str) -> None:
         code = bytes((_UNREACHABLE_PORT[self.family],))
@@ -269,7 +268,7 @@ class _Rule:
         elements = tuple(
             element(struct.pack("=I", number), verdict=words) for number, words in pairs
         )
-        self.mapped(elements, _VERDICT_TYPE, 16, _MAP_TO_VERDICT, nft.REGISTER_VERDICT)
+        self.mapped(elements, VERDICT_TYPE, 16, MAP_TO_VERDICT, nft.REGISTER_VERDICT)
 
     def random(self) -> None:
         self.expect("random", "mod")
@@ -317,7 +316,7 @@ class _Rule:
                 for number, key in map(_numbered, self.entries())
             )
             kinds = _ADDRESS_PORT[self.family]
-            self.mapped(elements, type_number(kinds), type_size(kinds), _MAP_TO_DATA, 1)
+            self.mapped(elements, type_number(kinds), type_size(kinds), MAP_TO_DATA, 1)
             port_register = register(words)
         else:
             self.expect("to")
@@ -435,132 +434,6 @@ def _numbered(entry: list[str]) -> tuple[int, str]:
     return int(number), " ".join(words)
 
 
-# User data: (type, length, value) in bytes
-
-
-def _field(kind: int, value: bytes) -> bytes:
-    return bytes((kind, len(value))) + value
-
-
-def _number(kind: int, value: int) -> bytes:
-    return _field(kind, struct.pack("=I", value))
-
-
-def userdata_comment(words: str, kind: int = 0) -> bytes:
-    """A comment as rules, chains, tables and elements (kind 0) or sets (kind 7) carry it."""
-    return _field(kind, words.encode() + b"\0")
-
-
-_HOST_ENDIAN, _BIG_ENDIAN = 1, 2
-_KEY_ORDER, _DATA_ORDER, _MERGE, _KEY_MADE_OF, _DATA_MADE_OF, _DATA_INTERVAL = 0, 1, 2, 3, 4, 6
-_SET_COMMENT = 7
-#: nft's numbers of expressions (verdict, payload, concatenation) and of payload fields.
-_VERDICT, _PAYLOAD, _CONCATENATION = 1, 7, 13
-_PAYLOAD_FIELDS = {
-    (IPV4, "saddr"): (12, 11),
-    (IPV4, "daddr"): (12, 12),
-    (IPV6, "saddr"): (13, 8),
-    (IPV6, "daddr"): (13, 9),
-}
-
-
-def _made_of(kind: int, expression: int, *parts: bytes) -> bytes:
-    return _field(kind, _number(0, expression) + _field(1, b"".join(parts)))
-
-
-_MAP_TO_DATA = _number(_KEY_ORDER, _HOST_ENDIAN) + _number(_DATA_ORDER, 0) + _number(6, 0)
-_MAP_TO_VERDICT = (
-    _number(_KEY_ORDER, _HOST_ENDIAN)
-    + _number(_DATA_ORDER, 0)
-    + _made_of(_DATA_MADE_OF, _VERDICT)
-    + _number(_DATA_INTERVAL, 0)
-)
-
-
-def _address_set(family: str, side: str, values: list[str]) -> tuple[bytes, tuple[bytes, ...]]:
-    """Attributes and elements of `{ ADDRESS, NETWORK, … }`; networks make it an interval set."""
-    kind = "ipv6_addr" if family == IPV6 else "ipv4_addr"
-    number, size = KEY_TYPES[kind]
-    flags = SET_ANONYMOUS | SET_CONSTANT
-    userdata = _number(_KEY_ORDER, _BIG_ENDIAN)
-    if any("/" in value for value in values):
-        flags |= SET_INTERVAL
-        userdata += _number(_MERGE, 1)
-        elements = tuple(
-            element(key, flags=_ELEMENT_IS_INTERVAL_END if is_end else 0, is_open=is_open)
-            for key, is_end, is_open in intervals(family, values)
-        )
-    else:
-        elements = tuple(element(address(family, value)) for value in dict.fromkeys(values))
-    header, field = _PAYLOAD_FIELDS[family, side]
-    userdata += _made_of(_KEY_MADE_OF, _PAYLOAD, _number(0, header), _number(1, field))
-    made = be32(3, flags) + be32(4, number) + be32(5, size)
-    made += nested(9, be32(1, len(elements))) + attribute(13, userdata)
-    return made, elements
-
-
-def element(
-    key: bytes,
-    *,
-    data: bytes = b"",
-    verdict: str = "",
-    comment: str = "",
-    flags: int = 0,
-    is_open: bool = False,
-) -> bytes:
-    """One element (NFTA_LIST_ELEM): key, in maps data or a verdict (`goto CHAIN`, `drop`)."""
-    parts = nft.value(1, key)
-    if verdict:
-        parts += _verdict(verdict)
-    elif data:
-        parts += nft.value(2, data)
-    if flags:
-        parts += be32(3, flags)
-    if comment:
-        parts += attribute(6, userdata_comment(comment))
-    elif is_open:
-        parts += attribute(6, _number(1, 1))
-    return nested(1, parts)
-
-
-def _verdict(words: str) -> bytes:
-    word, _, chain = words.partition(" ")
-    if word in _JUMPS:
-        return nft.verdict(2, _JUMPS[word], chain)
-    return nft.verdict(2, _VERDICTS[word])
-
-
-@lru_cache(maxsize=1024)
-def encode_set(
-    key_type: str, value_type: str, comment: str, flags: tuple[str, ...], size: int, timeout: int
-) -> bytes:
-    """The attributes of a named set, or of a verdict map where `value_type` is given."""
-    kinds = tuple(key_type.split(" . "))
-    joined = len(kinds) > 1
-    bits = sum(_SET_FLAGS[flag] for flag in flags) | (SET_MAP if value_type else 0)
-    userdata = _number(_KEY_ORDER, 0 if joined else KEY_ORDERS.get(kinds[0], _BIG_ENDIAN))
-    made = be32(3, bits) + be32(4, type_number(kinds)) + be32(5, type_size(kinds))
-    if value_type:
-        if value_type != "verdict":
-            raise Unencodable(f"unknown type of map: {value_type}")
-        made += be32(6, _VERDICT_TYPE) + be32(7, 16)
-        userdata += _number(_DATA_ORDER, 0)
-    if joined:
-        userdata += _made_of(_KEY_MADE_OF, _CONCATENATION)
-    if value_type:
-        userdata += _number(_DATA_INTERVAL, 0)
-    if comment:
-        userdata += userdata_comment(comment, _SET_COMMENT)
-    made += nested(9, *([be32(1, size)] if size else []))
-    if timeout:
-        made += be64(11, timeout * 1000)
-    return made + attribute(13, userdata)
-
-
-#: inet_proto and inet_service are big endian too, as addresses are; plain integers aren't.
-KEY_ORDERS = {"integer": _HOST_ENDIAN}
-
-
 def encode_hook(declaration: str) -> Hook:
     """`type nat hook prerouting priority dstnat - 10` as nf_tables wants it."""
     found = _HOOK.match(declaration)
@@ -570,16 +443,3 @@ def encode_hook(declaration: str) -> Hook:
     if plain is not None:
         return Hook(kind, hook, int(plain))
     return Hook(kind, hook, _PRIORITIES[named] + int(f"{sign or '+'}{offset or 0}"))
-
-
-def same_set(made: bytes, held: Mapping[int, bytes]) -> bool:
-    """Whether a dumped set is what `made` (of `encode_set`) would make."""
-    wanted = {kind: bytes(body) for kind, body in attributes(made).items()}
-    return all(
-        wanted.get(kind, b"").strip(b"\0") == held.get(kind, b"").strip(b"\0")
-        for kind in _SET_IDENTITY
-    )
-
-
-#: NFTA_SET_FLAGS, KEY_TYPE, KEY_LEN, DATA_TYPE, DATA_LEN, DESC, TIMEOUT, USERDATA
-_SET_IDENTITY = (3, 4, 5, 6, 7, 9, 11, 13)

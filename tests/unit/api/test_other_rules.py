@@ -543,6 +543,17 @@ def test_v120_address_type_is_fixed() -> None:
     assert changed(eps("10.0.0.1"), addressType="IPv6", endpoints=new_endpoints) == words
 
 
+def test_a_slice_without_ports_can_be_changed() -> None:
+    made = admission()
+    stored, _ = create({**eps("10.0.0.1"), "ports": []}, admission=made)
+    assert stored["ports"] is None
+    for subresource in ("", "status"):
+        again = made.update(
+            "endpointslices", copy.deepcopy(stored), stored, subresource=subresource
+        )
+        assert again.document == stored
+
+
 def test_v181_a_pods_spec_is_fixed() -> None:
     words = (
         "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"

@@ -393,3 +393,15 @@ def test_a_selector_that_cannot_be_read_is_a_bad_request(
     registry: Registry, labels: str, fields: str
 ) -> None:
     assert refusal(registry.list, SERVICES, labels=labels, fields=fields).code == 400
+
+
+def test_every_cluster_ip_has_an_ip_address_object_as_long_as_it_lasts(registry: Registry) -> None:
+    addresses = kind("ipaddresses")
+    create(registry, SERVICES, service(clusterIP="10.96.3.3"))
+    (found,) = registry.list(addresses)
+    assert found["metadata"]["name"] == "10.96.3.3"
+    parent = {"resource": "services", "namespace": "default", "name": "web"}
+    assert found["spec"]["parentRef"] == parent
+    patch = {"spec": {"type": "ExternalName", "externalName": "example.com", "clusterIP": ""}}
+    registry.patch(SERVICES, "default", "web", MERGE_PATCH, patch)
+    assert registry.list(addresses) == []

@@ -220,19 +220,3 @@ def test_a_host_network_pod_has_its_nodes_addresses() -> None:
     world.create("pods", pod("agent", hostNetwork=True))
     ips = [entry["ip"] for entry in world.pods()[0]["status"]["podIPs"]]
     assert ips == ["172.18.0.11", "fd00:172:18::b"]
-
-
-def test_a_program_that_ends_is_restarted_after_a_growing_delay() -> None:
-    world = World(nodes=[("w1", "a")])
-    world.create("pods", pod("job"))
-    (uid,) = world.runtime.sandboxes
-    for restarts, delay in enumerate((10, 20), 1):
-        key = world.kubelet.exited(uid, "c", 1)
-        assert key == ("default", "job")
-        world.manager.enqueue(world.kubelet, key)
-        world.run()
-        state = world.pods()[0]["status"]["containerStatuses"][0]
-        assert "terminated" in state["state"]
-        world.advance(delay + 1)
-        state = world.pods()[0]["status"]["containerStatuses"][0]
-        assert ("running" in state["state"], state["restartCount"]) == (True, restarts)

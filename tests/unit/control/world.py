@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from testbed.api.documents import Document
@@ -18,6 +19,7 @@ from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.kubelet import Kubelet, Sandbox
+from testbed.control.kubelet.runtime import Outcome
 from testbed.control.store import NotFoundError, Store
 
 
@@ -58,13 +60,30 @@ class PlainApi:
         self.events.append((kind, reason, message))
 
 
+@dataclass(frozen=True)
+class Problem:
+    reason: str
+    message: str
+
+
 class FakeRuntime:
-    """Runs nothing, remembers everything."""
+    """Runs nothing, remembers everything. Checks succeed unless `problems` names their Pod.
+
+    A container whose name is in `stubborn` is a program that ignores SIGTERM.
+    """
 
     def __init__(self) -> None:
         self.sandboxes: dict[str, Sandbox] = {}
         self.ports: dict[str, set[tuple[str, int]]] = {}
         self.missing_images: set[str] = set()
+        self.environments: dict[str, Mapping[str, str]] = {}
+        self.problems: dict[str, str] = {}
+        self.stubborn: set[str] = set()
+        self.calls: list[str] = []
+        self.checks: list[tuple[str, Document]] = []
+        self.held: list[Outcome] | None = None
+        self.mapped: dict[str, list[str]] = {}
+        self.exited: Callable[[str, str, int], None] = lambda uid, container, code: None
 
     def create(self, sandboxes: Sequence[Sandbox]) -> dict[str, str]:
         self.sandboxes.update({s.uid: s for s in sandboxes})
@@ -74,16 +93,41 @@ class FakeRuntime:
         for uid in uids:
             del self.sandboxes[uid]
 
-    def start(self, uid: str, container: Document) -> str | None:
+    def start(
+        self, uid: str, container: Document, environment: Callable[[], Mapping[str, str]]
+    ) -> Problem | None:
         image = container["image"]
-        return f"no image {image}" if image in self.missing_images else None
+        if image in self.missing_images:
+            return Problem("ErrImagePull", f"no image {image}")
+        self.calls.append(f"start {container['name']}")
+        self.environments[container["name"]] = environment()
+        return None
 
-    def terminate(self, uid: str, container: str) -> bool:
-        return True
+    def stop(self, uid: str, container: str) -> bool:
+        self.calls.append(f"stop {container}")
+        return container not in self.stubborn
 
-    def listen(self, uid: str, ports: Iterable[tuple[str, int]]) -> list[str]:
+    def kill(self, uid: str, container: str) -> None:
+        self.calls.append(f"kill {container}")
+        self.exited(uid, container, 137)
+
+    def listen(self, uid: str, document: Document, ports: Iterable[tuple[str, int]]) -> list[str]:
         self.ports[uid] = set(ports)
         return []
+
+    def check(
+        self, uid: str, container: Document, action: Document, timeout: float, done: Outcome
+    ) -> None:
+        name = self.sandboxes[uid].key[1]
+        self.checks.append((name, action))
+        if self.held is not None:
+            self.held.append(done)
+        else:
+            done(self.problems.get(name, ""))
+
+    def host_ports(self, node: str, pods: Sequence[tuple[Document, tuple[str, ...]]]) -> str:
+        self.mapped[node] = [pod["metadata"]["name"] for pod, _ in pods]
+        return ""
 
 
 class World:
@@ -95,6 +139,7 @@ class World:
         self.store = self.api.store
         self.runtime = FakeRuntime()
         self.kubelet = Kubelet(self.api, self.runtime)
+        self.runtime.exited = self.kubelet.exited
         self.lifecycle = NodeLifecycleController(self.api, self.kubelet.silent_for)
         self.manager = Manager(self.store, self.clock)
         self.manager.add(
@@ -142,6 +187,14 @@ class World:
             self.manager.enqueue(self.kubelet, key)
         self.manager.enqueue(self.lifecycle, ("", name))
         self.run()
+
+    def exit(self, pod: str, code: int, container: str = "c") -> None:
+        uid = self.pod(pod)["metadata"]["uid"]
+        self.kubelet.exited(uid, container, code)
+        self.run()
+
+    def pod(self, name: str) -> Document:
+        return self.store.get("pods", "default", name)
 
     def pods(self) -> list[Document]:
         return self.store.list("pods", "default")

@@ -19,6 +19,7 @@ from testbed.control.apiserver.patch.fields import (
     encode,
     field_set,
     granular,
+    holds,
     item_step,
     parts,
     path_text,
@@ -142,9 +143,9 @@ def record_update(
     else:
         managers = managers_of(new) if entries else managers_of(old or {})
     changes = compare(old or {}, new, shape)
-    allocated = {path for path in changes.changed if path[-1] in ALLOCATED}
-    if allocated:
-        changes.changed -= allocated - field_set(sent, shape)
+    changes.changed -= {
+        path for path in changes.changed if path[-1] in ALLOCATED and not holds(sent, shape, path)
+    }
     changed = _within(changes.changed, writer.subresource)
     removed = _within(changes.removed, writer.subresource)
     result = []

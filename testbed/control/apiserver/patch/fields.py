@@ -81,6 +81,18 @@ def parts(value: Any, shape: Shape) -> Iterator[tuple[str, Any, Shape]]:
         yield item_step(item, shape), item, item_shape
 
 
+def holds(value: Any, shape: Shape, path: Path) -> bool:
+    """Whether `value` has the field at `path`."""
+    for wanted in path:
+        if not isinstance(value, dict | list):
+            return False
+        found = [(item, below) for step, item, below in parts(value, shape) if step == wanted]
+        if not found:
+            return False
+        value, shape = found[0]
+    return True
+
+
 def item_step(item: Any, shape: Shape) -> str:
     """The step to an item of a list: its keys (with their defaults) or its value."""
     if shape.list_type == "set" or not isinstance(item, dict):

@@ -1,0 +1,321 @@
+"""kubelet's controller: one object serves all nodes.
+
+It decides what must run; the `PodRuntime` it is given makes namespaces and runs applications.
+Source: pkg/kubelet (kubelet.go SyncPod, SyncTerminatingPod; kuberuntime computePodActions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.objects import Node, Pod
+from testbed.control import pods
+from testbed.control.controllers.base import ClusterApi, Controller, Key, RetryError
+from testbed.control.ipam import NodeAddresses
+from testbed.control.kubelet import echo_ports
+from testbed.control.kubelet.containers import Containers
+from testbed.control.kubelet.files import pod_files
+from testbed.control.kubelet.runtime import PodRuntime, Sandbox
+from testbed.control.kubelet.state import Role, RunningPod, containers_of
+from testbed.control.kubelet.status import phase_of, pod_status
+from testbed.control.store import Event, EventType
+
+#: Seconds until a sandbox that couldn't be made is tried again.
+SANDBOX_RETRY = 10.0
+
+
+class Kubelet(Controller):
+    """Makes sandboxes, keeps containers running, sees Pods off, writes their status."""
+
+    resources = ("pods", "services", "nodes")
+
+    def __init__(self, api: ClusterApi, runtime: PodRuntime) -> None:
+        super().__init__(api)
+        self._runtime = runtime
+        self._running: dict[str, RunningPod] = {}
+        self._addresses: dict[str, NodeAddresses] = {}
+        self._nodes: dict[str, tuple[Document, Node]] = {}
+        self._silent_since: dict[str, float] = {}
+        self._deleted: list[str] = []
+        self._mapped: set[str] = set()
+        self._containers = Containers(api, runtime, self._look_again, self._is_heard)
+
+    # nodes
+
+    def stop_node(self, node: str) -> None:
+        """The node's kubelet falls silent: its Pods go on, nobody starts, ends or reports them."""
+        self._silent_since.setdefault(node, self.api.clock.now())
+
+    def start_node(self, node: str) -> list[Key]:
+        """The node's kubelet is back; the Pods that it must look at."""
+        self._silent_since.pop(node, None)
+        keys = [
+            (namespace_of(pod), name_of(pod))
+            for pod in self.store.list("pods")
+            if pod["spec"].get("nodeName") == node
+        ]
+        keys += [p.sandbox.key for p in self._running.values() if p.sandbox.node == node]
+        return list(dict.fromkeys(keys))
+
+    def silent_for(self, node: str) -> float | None:
+        """Seconds since the node's kubelet was last heard; None while it is heard."""
+        since = self._silent_since.get(node)
+        return None if since is None else self.api.clock.now() - since
+
+    def _is_heard(self, node: str) -> bool:
+        return node not in self._silent_since
+
+    def _node(self, name: str) -> Node:
+        document = self.store.get("nodes", "", name)
+        known = self._nodes.get(name)
+        if known is None or known[0] is not document:
+            known = self._nodes[name] = (document, Node.from_document(document))
+        return known[1]
+
+    # what to look at
+
+    def keys_for(self, event: Event) -> Iterable[Key]:
+        if event.resource == "pods":
+            if event.type is EventType.DELETED:
+                self._deleted.append(event.object["metadata"]["uid"])
+            yield from super().keys_for(event)
+        elif event.resource == "services":
+            # The echo application follows the target ports of the Services that select the Pod.
+            states = [event.object, *([event.old] if event.old else [])]
+            if event.type is EventType.MODIFIED and not echo_ports.differ(*states):
+                return
+            for pod in self.store.list("pods", namespace_of(event.object)):
+                labels = pod["metadata"].get("labels") or {}
+                if any(echo_ports.selects(state, labels) for state in states):
+                    yield namespace_of(pod), name_of(pod)
+        elif event.old is None:
+            for pod in self.store.list("pods"):
+                if pod["spec"].get("nodeName") == name_of(event.object):
+                    yield namespace_of(pod), name_of(pod)
+
+    def exited(self, uid: str, container: str, code: int) -> None:
+        """The runtime says that a container's program has ended."""
+        pod = self._running.get(uid)
+        if pod is not None:
+            self._containers.ended(pod, pod.containers[container], code)
+            self.requeue(pod.sandbox.key)
+
+    def _look_again(self, pod: RunningPod) -> None:
+        self.requeue(pod.sandbox.key)
+
+    def reconcile_all(self, keys: Sequence[Key]) -> dict[Key, RetryError]:
+        """Remove, create and update in three steps, so that sandboxes are made in one batch."""
+        again: dict[Key, RetryError] = {}
+        self._forget_deleted()
+        found = [self.store.find("pods", *key) for key in keys]
+        documents = [
+            document
+            for document in found
+            if document is not None and self._is_heard(document["spec"].get("nodeName") or "")
+        ]
+        self._start([document for document in documents if self._may_start(document)])
+        for document in documents:
+            current = self.store.find("pods", namespace_of(document), name_of(document))
+            pod = self._running.get(document["metadata"]["uid"])
+            if current is None or pod is None:
+                if current is not None and self._may_start(current):
+                    again[pods.key_of(current)] = RetryError(SANDBOX_RETRY, "no sandbox yet")
+                self._finish_unstarted(current)
+                continue
+            wait = (
+                self._terminate(current, pod)
+                if pods.is_terminating(current)
+                else self._keep_running(current, pod)
+            )
+            if wait is not None:
+                again[pods.key_of(current)] = RetryError(max(wait, 0.001), "a container waits")
+        self._map_host_ports()
+        return again
+
+    # starting
+
+    def _may_start(self, pod: Document) -> bool:
+        node = self.store.find("nodes", "", pod["spec"].get("nodeName") or "")
+        return (
+            node is not None and pods.is_active(pod) and pod["metadata"]["uid"] not in self._running
+        )
+
+    def _start(self, documents: Sequence[Document]) -> None:
+        sandboxes = [s for pod in documents if (s := self._sandbox_for(pod)) is not None]
+        if not sandboxes:
+            return
+        failed = self._runtime.create(sandboxes)
+        now = self.store.timestamp()
+        for sandbox in sandboxes:
+            if reason := failed.get(sandbox.uid):
+                self._release(sandbox)
+                self.api.event(
+                    sandbox.document,
+                    "Warning",
+                    "FailedCreatePodSandBox",
+                    f"Failed to create pod sandbox: {reason}",
+                )
+                continue
+            containers = containers_of(sandbox.document)
+            self._running[sandbox.uid] = RunningPod(sandbox, now, containers)
+            if _has_host_ports(sandbox.document):
+                self._mapped.add(sandbox.node)
+
+    def _sandbox_for(self, pod: Document) -> Sandbox | None:
+        node = self._node(pod["spec"]["nodeName"])
+        host_network = bool(pod["spec"].get("hostNetwork"))
+        recorded = Pod.from_document(pod).ips
+        if host_network:
+            addresses: tuple[str, ...] | None = internal_addresses(node)
+        else:
+            pool = self._addresses.setdefault(node.name, NodeAddresses(node.pod_cidrs))
+            if recorded:
+                pool.claim(recorded)
+            addresses = recorded or pool.take()
+        if not addresses:
+            message = f"Failed to create pod sandbox: node {node.name} has no free address"
+            self.api.event(pod, "Warning", "FailedCreatePodSandBox", message)
+            return None
+        made = pod_files(pod, addresses, self.store.find)
+        for problem in made.problems:
+            self.api.event(pod, "Warning", "DNSConfigForming", problem)
+        key = namespace_of(pod), name_of(pod)
+        return Sandbox(
+            pod["metadata"]["uid"],
+            key,
+            node.name,
+            addresses,
+            host_network,
+            pod,
+            node.name if host_network else made.hostname,
+            made.files,
+        )
+
+    def _release(self, sandbox: Sandbox) -> None:
+        if not sandbox.host_network and sandbox.node in self._addresses:
+            self._addresses[sandbox.node].release(sandbox.addresses)
+
+    # running
+
+    def _keep_running(self, document: Document, pod: RunningPod) -> float | None:
+        if pod.over:
+            return None
+        host_addresses = internal_addresses(self._node(pod.sandbox.node))
+        wait = self._containers.keep(document, pod, host_addresses)
+        if phase_of(document, pod) in pods.TERMINAL_PHASES:
+            self._leave_sandbox(pod)
+        else:
+            self._listen(document, pod)
+        self._report(document, pod)
+        return wait
+
+    def _listen(self, document: Document, pod: RunningPod) -> None:
+        services = self.store.list("services", namespace_of(document))
+        problems = self._runtime.listen(
+            pod.sandbox.uid, document, echo_ports.echo_ports(document, services)
+        )
+        for problem in problems:
+            self.api.event(document, "Warning", "FailedToListen", problem)
+
+    def _leave_sandbox(self, pod: RunningPod) -> None:
+        """Nothing of the Pod runs any more: its namespace and address go, its logs stay."""
+        if pod.over:
+            return
+        for container in pod.containers.values():
+            self._containers.forget(pod, container)
+        pod.over = True
+        self._runtime.destroy([pod.sandbox.uid])
+        self._release(pod.sandbox)
+        if _has_host_ports(pod.sandbox.document):
+            self._mapped.add(pod.sandbox.node)
+
+    def _map_host_ports(self) -> None:
+        """Bring the nodes whose Pods with hostPorts came or went to their mappings."""
+        for node in sorted(self._mapped):
+            mapped = [
+                (pod.sandbox.document, pod.sandbox.addresses)
+                for pod in self._running.values()
+                if pod.sandbox.node == node
+                and not pod.over
+                and not pod.sandbox.host_network
+                and _has_host_ports(pod.sandbox.document)
+            ]
+            problem = self._runtime.host_ports(node, mapped)
+            for document, _ in mapped if problem else ():
+                self.api.event(document, "Warning", "HostPortFailed", problem)
+        self._mapped.clear()
+
+    # ending
+
+    def _terminate(self, document: Document, pod: RunningPod) -> float | None:
+        """Main containers end side by side, then sidecars from the last to the first."""
+        grace = float(document["metadata"].get("deletionGracePeriodSeconds") or 0)
+        wait = None
+        for container in pod.of(Role.MAIN, Role.INIT):
+            wait = _sooner(wait, self._containers.stop(document, pod, container, grace))
+        if not any(c.running for c in pod.of(Role.MAIN, Role.INIT)):
+            for container in reversed(pod.of(Role.SIDECAR)):
+                wait = _sooner(wait, self._containers.stop(document, pod, container, grace))
+                if container.running:
+                    break
+        if any(container.running for container in pod.containers.values()):
+            self._report(document, pod)
+            return wait
+        self._leave_sandbox(pod)
+        del self._running[pod.sandbox.uid]
+        self.api.delete("pods", namespace_of(document), name_of(document), grace=0)
+        return None
+
+    def _finish_unstarted(self, document: Document | None) -> None:
+        """A Pod that is deleted before it ran has nothing to end."""
+        if document is not None and pods.is_terminating(document):
+            self.api.delete("pods", namespace_of(document), name_of(document), grace=0)
+
+    def _forget_deleted(self) -> None:
+        """Remove what runs for Pods that are gone from the store (forced deletion)."""
+        left: list[str] = []
+        for uid in self._deleted:
+            pod = self._running.get(uid)
+            if pod is None:
+                continue
+            if self._is_heard(pod.sandbox.node):
+                self._leave_sandbox(pod)
+                del self._running[uid]
+            else:
+                left.append(uid)
+        self._deleted = left
+
+    # reporting
+
+    def _report(self, document: Document, pod: RunningPod) -> None:
+        current = self.store.find("pods", *pod.sandbox.key)
+        if current is None:
+            return
+        host_addresses = internal_addresses(self._node(pod.sandbox.node))
+        status = pod_status(current, pod, host_addresses, self.store.timestamp())
+        if status != current.get("status"):
+            self.api.update("pods", {**current, "status": status}, status=True)
+
+
+def internal_addresses(node: Node) -> tuple[str, ...]:
+    """The node's InternalIPs, one per family."""
+    found: dict[bool, str] = {}
+    for kind, address in node.addresses:
+        if kind == "InternalIP":
+            found.setdefault(":" in address, address)
+    return tuple(found.values())
+
+
+def _has_host_ports(document: Document) -> bool:
+    return any(
+        port.get("hostPort")
+        for container in document["spec"]["containers"]
+        for port in container.get("ports") or ()
+    )
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

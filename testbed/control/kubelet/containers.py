@@ -1,0 +1,270 @@
+"""Starting, restarting and stopping the containers of Pods.
+
+Source: pkg/kubelet/kuberuntime (computePodActions, doBackOff, killContainer) and
+lifecycle/handlers.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from testbed.api.documents import Document, namespace_of
+from testbed.control.controllers.base import ClusterApi
+from testbed.control.kubelet.environment import (
+    MissingReferenceError,
+    PodFacts,
+    environment,
+    own_environment,
+)
+from testbed.control.kubelet.prober import LIVENESS, READINESS, STARTUP, Prober, Result
+from testbed.control.kubelet.runtime import PodRuntime
+from testbed.control.kubelet.state import Container, Role, RunningPod, Stopping, should_run
+from testbed.control.kubelet.status import crash_loop
+
+#: What a container gets after a preStop hook that used the grace period up (s).
+MINIMUM_GRACE = 2.0
+DEFAULT_GRACE = 30.0
+
+
+class Containers:
+    """Brings containers to the state that their Pod asks for, and runs their probes.
+
+    `look_again(pod)` has the Pod reconciled once more; `heard(node)` is False while the node's
+    kubelet is stopped.
+    """
+
+    def __init__(
+        self,
+        api: ClusterApi,
+        runtime: PodRuntime,
+        look_again: Callable[[RunningPod], None],
+        heard: Callable[[str], bool],
+    ) -> None:
+        self._api = api
+        self._runtime = runtime
+        self._look_again = look_again
+        self._prober = Prober(api.clock, runtime, heard, self._found)
+
+    # running
+
+    def keep(
+        self, document: Document, pod: RunningPod, host_addresses: tuple[str, ...]
+    ) -> float | None:
+        """Start what is to run now; returns the seconds until something may be started again.
+
+        Init containers run one after the other; a sidecar has to have started before the next.
+        """
+        facts = PodFacts(document, pod.sandbox.addresses, host_addresses)
+        main = pod.of(Role.MAIN)
+        initialized = any(c.running or c.ended for c in main)
+        policy = document["spec"].get("restartPolicy", "Always")
+        waits: list[float | None] = []
+        over = initialized and not any(c.running or should_run(c, policy) for c in main)
+        for container in pod.of(Role.INIT, Role.SIDECAR):
+            if over:
+                waits.append(self.stop(document, pod, container, _grace(document)))
+                continue
+            if container.role is Role.INIT and initialized:
+                continue
+            waits.append(self._keep_one(pod, container, facts, policy))
+            if not initialized and not _let_through(container):
+                return _soonest(waits)
+        for container in main:
+            waits.append(self._keep_one(pod, container, facts, policy))
+        return _soonest(waits)
+
+    def _keep_one(
+        self, pod: RunningPod, container: Container, facts: PodFacts, policy: str
+    ) -> float | None:
+        if container.running:
+            return self._go_on_stopping(pod, container) if container.stopping else None
+        if not should_run(container, policy):
+            container.waiting = None
+            return None
+        left = container.not_before - self._api.clock.now()
+        if left > 0:
+            self._tell_waiting(facts.document, container)
+            return left
+        return self._start(pod, container, facts)
+
+    def _tell_waiting(self, document: Document, container: Container) -> None:
+        """The waiting state and Event of a container that may not be started yet."""
+        image = container.spec.get("image")
+        if container.waiting is not None and container.waiting[0] == "ErrImagePull":
+            message = f'Back-off pulling image "{image}"'
+            self._event(document, "Normal", "BackOff", message)
+            self._event(document, "Warning", "Failed", "Error: ImagePullBackOff")
+            container.waiting = "ImagePullBackOff", f"{message}: {container.waiting[1]}"
+        elif container.waiting is None and container.ended is not None:
+            delay = container.not_before - container.ended.at
+            container.waiting = crash_loop(container, document, delay)
+            what = container.waiting[1].split("=", 1)[1].replace(" pod=", " in pod ", 1)
+            message = f"Back-off restarting failed container {what}"
+            self._event(document, "Warning", "BackOff", message)
+
+    def _start(self, pod: RunningPod, container: Container, facts: PodFacts) -> float | None:
+        now, uid = self._api.clock.now(), pod.sandbox.uid
+        document = facts.document
+        problem = self._attempt(uid, container.spec, facts)
+        if problem is not None:
+            reason, message = problem
+            container.waiting = problem
+            wait = container.pull.after(0)
+            container.not_before = now + wait
+            if reason == "ErrImagePull":
+                message = f'Failed to pull image "{container.spec.get("image")}": {message}'
+                self._event(document, "Warning", "Failed", message)
+                self._event(document, "Warning", "Failed", "Error: ErrImagePull")
+            else:
+                self._event(document, "Warning", "Failed", f"Error: {message}")
+            return wait
+        container.begin(now, self._api.store.timestamp())
+        image = container.spec.get("image")
+        self._event(
+            document, "Normal", "Pulled", f'Container image "{image}" already present on machine'
+        )
+        self._event(document, "Normal", "Created", f"Created container: {container.name}")
+        self._event(document, "Normal", "Started", f"Started container {container.name}")
+        self._prober.begin(pod, container)
+        return None
+
+    def _attempt(self, uid: str, spec: Document, facts: PodFacts) -> tuple[str, str] | None:
+        """Start it; returns (reason, message) where that isn't possible."""
+        store = self._api.store
+
+        def variables() -> dict[str, str]:
+            namespace = namespace_of(facts.document)
+            services = [s for n in {"default", namespace} for s in store.list("services", n)]
+            return environment(spec, facts, services, store.find)
+
+        try:
+            own_environment(spec, facts, store.find)
+        except MissingReferenceError as error:
+            return "CreateContainerConfigError", str(error)
+        problem = self._runtime.start(uid, spec, variables)
+        return None if problem is None else (problem.reason, problem.message)
+
+    # ending
+
+    def ended(self, pod: RunningPod, container: Container, code: int) -> None:
+        """A container has ended."""
+        if container.running:
+            self._prober.end(pod.sandbox.uid, container.name)
+            container.end(code, self._api.clock.now(), self._api.store.timestamp())
+
+    def forget(self, pod: RunningPod, container: Container) -> None:
+        """The sandbox goes: no more probes."""
+        self._prober.end(pod.sandbox.uid, container.name)
+
+    def stop(
+        self, document: Document, pod: RunningPod, container: Container, grace: float
+    ) -> float | None:
+        """Bring a running container nearer to its end: preStop hook, SIGTERM, SIGKILL.
+
+        Returns the seconds after which to go on, None where it has ended or its end is awaited.
+        """
+        if not container.running:
+            return None
+        if container.stopping is None:
+            message = f"Stopping container {container.name}"
+            self._event(document, "Normal", "Killing", message)
+            self._begin_stopping(pod, container, grace)
+        elif container.stopping.grace > grace:
+            container.stopping.grace = grace
+        return self._go_on_stopping(pod, container)
+
+    def _begin_stopping(self, pod: RunningPod, container: Container, grace: float) -> None:
+        uid = pod.sandbox.uid
+        self._prober.end(uid, container.name, STARTUP, LIVENESS)
+        stopping = container.stopping = Stopping(self._api.clock.now(), grace)
+        hook = (container.spec.get("lifecycle") or {}).get("preStop")
+        if not hook or grace <= 0:
+            return
+        stopping.hook_ended = False
+
+        def ended(problem: str) -> None:
+            if problem:
+                self._event(pod.sandbox.document, "Warning", "FailedPreStopHook", problem)
+            stopping.hook_ended = True
+            self._look_again(pod)
+
+        if "sleep" in hook:
+            seconds = float((hook["sleep"] or {}).get("seconds") or 0)
+            self._api.clock.call_later(seconds, lambda: ended(""))
+        else:
+            self._runtime.check(uid, container.spec, hook, grace, ended)
+
+    def _go_on_stopping(self, pod: RunningPod, container: Container) -> float | None:
+        stopping, uid = container.stopping, pod.sandbox.uid
+        assert stopping is not None
+        now = self._api.clock.now()
+        end = stopping.since + stopping.grace
+        if not stopping.hook_ended and now < end:
+            return end - now
+        if stopping.asked is None:
+            stopping.asked = now
+            if self._runtime.stop(uid, container.name):
+                self.ended(pod, container, 0)
+                self._look_again(pod)
+                return None
+        if stopping.grace > 0:
+            end = max(end, stopping.asked + MINIMUM_GRACE)
+        if now < end:
+            return end - now
+        if not stopping.killed:
+            stopping.killed = True
+            self._runtime.kill(uid, container.name)
+        return None
+
+    # probes
+
+    def _found(self, result: Result) -> None:
+        """A probe has run: the container becomes ready, started, or is restarted."""
+        pod, container = result.pod, result.container
+        if result.problem:
+            message = f"{result.kind.capitalize()} probe failed: {result.problem}"
+            self._event(pod.sandbox.document, "Warning", "Unhealthy", message)
+        if result.verdict is None:
+            return
+        if result.kind == READINESS:
+            if container.ready is not result.verdict:
+                container.ready = result.verdict
+                self._look_again(pod)
+        elif not result.verdict:
+            self._restart(pod, container, result.kind)
+        elif result.kind == STARTUP:
+            container.started = True
+            container.ready = not container.spec.get("readinessProbe")
+            self._prober.started(pod.sandbox.uid, container)
+            self._look_again(pod)
+
+    def _restart(self, pod: RunningPod, container: Container, kind: str) -> None:
+        """A liveness or startup probe has failed for good."""
+        if container.stopping is not None:
+            return
+        message = f"Container {container.name} failed {kind} probe, will be restarted"
+        self._event(pod.sandbox.document, "Normal", "Killing", message)
+        probe = container.spec[f"{kind}Probe"]
+        grace = probe.get("terminationGracePeriodSeconds")
+        default = _grace(pod.sandbox.document)
+        self._begin_stopping(pod, container, default if grace is None else float(grace))
+        self._look_again(pod)
+
+    def _event(self, document: Document, kind: str, reason: str, message: str) -> None:
+        self._api.event(document, kind, reason, message)
+
+
+def _let_through(container: Container) -> bool:
+    """Whether the containers after an init container may start."""
+    if container.role is Role.SIDECAR:
+        return container.started
+    return container.ended is not None and container.ended.code == 0
+
+
+def _grace(document: Document) -> float:
+    grace = document["spec"].get("terminationGracePeriodSeconds")
+    return DEFAULT_GRACE if grace is None else float(grace)
+
+
+def _soonest(waits: list[float | None]) -> float | None:
+    return min((wait for wait in waits if wait is not None), default=None)

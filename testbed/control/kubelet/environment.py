@@ -1,0 +1,179 @@
+"""The environment variables of a container: service links, the downward API, maps and secrets.
+
+Pure. Source: pkg/kubelet/kubelet_pods.go (makeEnvironmentVariables), pkg/kubelet/envvars,
+third_party/forked/golang/expansion.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.objects import Service
+
+#: Finds an object by resource, namespace and name.
+Finder: TypeAlias = Callable[[str, str, str], Document | None]
+
+_REFERENCE = re.compile(r"\$\$|\$\(([^()]*)\)")
+#: Services that every Pod hears of, from namespace default. Source: kubelet_pods.go masterServices.
+_MASTER = "kubernetes"
+
+
+class MissingReferenceError(Exception):
+    """A ConfigMap, Secret or key that the environment needs isn't there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """What the downward API tells of a running Pod."""
+
+    document: Document
+    addresses: tuple[str, ...]
+    host_addresses: tuple[str, ...]
+
+
+def environment(
+    container: Document, facts: PodFacts, services: Iterable[Document], find: Finder
+) -> dict[str, str]:
+    """All variables of a container; later ones replace earlier ones of that name.
+
+    `services` are those of the Pod's namespace and of default. Raises MissingReferenceError.
+    """
+    wanted = _linked(facts.document, services)
+    variables = {name: value for each in wanted for name, value in service_links(each).items()}
+    variables.update(own_environment(container, facts, find, variables))
+    return variables
+
+
+def own_environment(
+    container: Document, facts: PodFacts, find: Finder, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The variables of `envFrom` and `env`; `known` may be referred to as $(NAME)."""
+    namespace = namespace_of(facts.document)
+    variables: dict[str, str] = {}
+    for source in container.get("envFrom") or ():
+        prefix = source.get("prefix") or ""
+        for kind, reference in (("configmaps", "configMapRef"), ("secrets", "secretRef")):
+            if reference in source:
+                data = _data(kind, source[reference], namespace, find)
+                variables.update({prefix + name: value for name, value in data.items()})
+    for entry in container.get("env") or ():
+        if source := entry.get("valueFrom"):
+            value = _value_from(source, facts, namespace, find)
+            if value is not None:
+                variables[entry["name"]] = value
+        else:
+            known_now = {**(known or {}), **variables}
+            variables[entry["name"]] = expand(entry.get("value") or "", known_now)
+    return variables
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Replace `$(NAME)`; unknown names stay, `$$` is a dollar sign."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        return variables.get(match[1], match[0])
+
+    return _REFERENCE.sub(replaced, text)
+
+
+def expand_all(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
+    """`command` or `args` with their references replaced."""
+    return [expand(word, variables) for word in words]
+
+
+def service_links(document: Document) -> dict[str, str]:
+    """`WEB_SERVICE_HOST`, `WEB_PORT_80_TCP_ADDR` … of one Service. Source: envvars.FromServices."""
+    service = Service.from_document(document)
+    prefix = re.sub(r"[-.]", "_", service.key.name).upper()
+    address = service.cluster_ips[0]
+    host = f"[{address}]" if ":" in address else address
+    first = service.ports[0]
+    found = {f"{prefix}_SERVICE_HOST": address, f"{prefix}_SERVICE_PORT": str(first.port)}
+    for port in service.ports:
+        if port.name:
+            name = port.name.replace("-", "_").upper()
+            found[f"{prefix}_SERVICE_PORT_{name}"] = str(port.port)
+    found[f"{prefix}_PORT"] = f"{first.protocol.lower()}://{host}:{first.port}"
+    for port in service.ports:
+        each = f"{prefix}_PORT_{port.port}_{port.protocol}"
+        found[each] = f"{port.protocol.lower()}://{host}:{port.port}"
+        found[f"{each}_PROTO"] = port.protocol.lower()
+        found[f"{each}_PORT"] = str(port.port)
+        found[f"{each}_ADDR"] = address
+    return found
+
+
+def _linked(pod: Document, services: Iterable[Document]) -> list[Document]:
+    """Services with an address: the Pod's namespace's, and `kubernetes` of default."""
+    links = pod["spec"].get("enableServiceLinks", True)
+    chosen: dict[str, Document] = {}
+    for document in services:
+        if (document["spec"].get("clusterIP") or "None") == "None" or not document["spec"].get(
+            "ports"
+        ):
+            continue
+        name, namespace = name_of(document), namespace_of(document)
+        if namespace == namespace_of(pod) and (links or (name, namespace) == (_MASTER, "default")):
+            chosen[name] = document
+        elif (name, namespace) == (_MASTER, "default"):
+            chosen.setdefault(name, document)
+    return list(chosen.values())
+
+
+def _data(kind: str, reference: Document, namespace: str, find: Finder) -> dict[str, str]:
+    found = find(kind, namespace, reference.get("name") or "")
+    if found is None:
+        if reference.get("optional"):
+            return {}
+        raise MissingReferenceError(f'{kind[:-1]} "{reference.get("name")}" not found')
+    data: dict[str, str] = found.get("data") or {}
+    if kind == "secrets":
+        return {k: base64.b64decode(v).decode(errors="replace") for k, v in data.items()}
+    return data
+
+
+def _value_from(source: Document, facts: PodFacts, namespace: str, find: Finder) -> str | None:
+    if "fieldRef" in source:
+        return field_value(source["fieldRef"]["fieldPath"], facts)
+    for kind, reference in (("configmaps", "configMapKeyRef"), ("secrets", "secretKeyRef")):
+        if wanted := source.get(reference):
+            data = _data(kind, wanted, namespace, find)
+            if wanted["key"] in data:
+                return data[wanted["key"]]
+            if wanted.get("optional"):
+                return None
+            what = "ConfigMap" if kind == "configmaps" else "Secret"
+            raise MissingReferenceError(
+                f"couldn't find key {wanted['key']} in {what} {namespace}/{wanted.get('name')}"
+            )
+    # resourceFieldRef: nothing limits a lab's Pods.
+    return "0"
+
+
+def field_value(path: str, facts: PodFacts) -> str:
+    """A downward API field; raises MissingReferenceError for one that isn't supported."""
+    document, meta = facts.document, facts.document["metadata"]
+    if match := re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path):
+        return str((meta.get(match[1]) or {}).get(match[2]) or "")
+    spec = document["spec"]
+    values: dict[str, str] = {
+        "metadata.name": name_of(document),
+        "metadata.namespace": namespace_of(document),
+        "metadata.uid": str(meta.get("uid") or ""),
+        "spec.nodeName": str(spec.get("nodeName") or ""),
+        "spec.serviceAccountName": str(spec.get("serviceAccountName") or ""),
+        "status.podIP": facts.addresses[0],
+        "status.podIPs": ",".join(facts.addresses),
+        "status.hostIP": next(iter(facts.host_addresses), ""),
+        "status.hostIPs": ",".join(facts.host_addresses),
+    }
+    if path not in values:
+        raise MissingReferenceError(f"unsupported fieldPath: {path}")
+    return values[path]

@@ -1,0 +1,135 @@
+"""Probes and HTTP hooks: what kubelet asks of a container, over sockets of the node's namespace.
+
+Source: pkg/probe/http, pkg/probe/tcp; messages as Go's client words them. Every check returns ""
+for success or what went wrong, and gives up after `timeout` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+from testbed.api.documents import Document
+
+#: Opens a socket of (family, type, protocol) inside the node's network namespace.
+SocketOpener: TypeAlias = Callable[[int, int, int], socket.socket]
+
+AGENT = "kube-probe/1.36"
+_HEAD_LIMIT = 65536
+
+
+class CheckError(Exception):
+    """The check can't be made: its port has no number."""
+
+
+async def tcp_socket(
+    opener: SocketOpener, action: Document, container: Document, address: str, timeout: float
+) -> str:
+    """Whether a connection can be made."""
+    host = action.get("host") or address
+    port = port_number(action.get("port"), container)
+    try:
+        async with asyncio.timeout(timeout), _connection(opener, host, port):
+            return ""
+    except TimeoutError:
+        return f"dial tcp {_join(host, port)}: i/o timeout"
+    except OSError as error:
+        return f"dial tcp {_join(host, port)}: {_words(error)}"
+
+
+async def http_get(
+    opener: SocketOpener, action: Document, container: Document, address: str, timeout: float
+) -> str:
+    """Whether a GET is answered with a status from 200 to 399."""
+    host = action.get("host") or address
+    port = port_number(action.get("port"), container)
+    secure = (action.get("scheme") or "HTTP").upper() == "HTTPS"
+    path = "/" + (action.get("path") or "/").lstrip("/")
+    url = f"{'https' if secure else 'http'}://{_join(host, port)}{path}"
+    try:
+        async with asyncio.timeout(timeout):
+            status = await _get(opener, host, port, path, action, secure)
+    except TimeoutError:
+        return f'Get "{url}": context deadline exceeded'
+    except (OSError, ssl.SSLError) as error:
+        return f'Get "{url}": dial tcp {_join(host, port)}: {_words(error)}'
+    except ValueError:
+        return (
+            f'Get "{url}": net/http: HTTP/1.x transport connection broken: malformed HTTP response'
+        )
+    return "" if 200 <= status < 400 else f"HTTP probe failed with statuscode: {status}"
+
+
+async def _get(
+    opener: SocketOpener, host: str, port: int, path: str, action: Document, secure: bool
+) -> int:
+    """The status of the answer; raises OSError, and ValueError for what isn't HTTP."""
+    headers = {"Host": _join(host, port), "User-Agent": AGENT, "Accept": "*/*"}
+    for header in action.get("httpHeaders") or ():
+        headers[header["name"]] = header.get("value") or ""
+    lines = [f"GET {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
+    request = "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+    async with _connection(opener, host, port) as sock:
+        reader, writer = await asyncio.open_connection(
+            sock=sock,
+            ssl=_unverified() if secure else None,
+            server_hostname=host if secure else None,
+            limit=_HEAD_LIMIT,
+        )
+        try:
+            writer.write(request)
+            await writer.drain()
+            version, _, rest = (await reader.readline()).decode("latin-1").partition(" ")
+        finally:
+            writer.close()
+    if not version.startswith("HTTP/"):
+        raise ValueError(version)
+    return int(rest.split(" ")[0])
+
+
+@asynccontextmanager
+async def _connection(opener: SocketOpener, host: str, port: int) -> AsyncIterator[socket.socket]:
+    loop = asyncio.get_running_loop()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.closing(opener(family, socket.SOCK_STREAM, 0)) as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, (host, port))
+        yield sock
+
+
+def port_number(port: int | str | None, container: Document) -> int:
+    """The number of a probe's port, which may be the name of a container port; CheckError."""
+    if isinstance(port, int):
+        return port
+    for entry in container.get("ports") or ():
+        if entry.get("name") == port:
+            return int(entry["containerPort"])
+    if port and str(port).isdigit():
+        return int(port)
+    raise CheckError(f"couldn't find port: {port!r}")
+
+
+def _unverified() -> ssl.SSLContext:
+    """kubelet doesn't look at certificates."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _words(error: OSError) -> str:
+    number = error.errno or 0
+    if number in errno.errorcode:
+        return f"connect: {os.strerror(number).lower()}"
+    return str(error)
