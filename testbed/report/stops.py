@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -103,7 +104,7 @@ def _nodes(path: Path) -> dict[str, str]:
     """The node of every Pod of the path: its neighbour, which is no switch."""
     found: dict[str, str] = {}
     for hops in (path.hops, path.reply):
-        for one, other in zip(hops, hops[1:], strict=False):
+        for one, other in itertools.pairwise(hops):
             for pod, node in ((one, other), (other, one)):
                 if _is_pod(pod.namespace) and not _is_pod(node.namespace):
                     found.setdefault(pod.namespace, node.namespace)
