@@ -120,8 +120,10 @@ class World:
             instance
         )
         self.state = ProxyState(IPV4, "w1")
+        services = [service(index) for index in range(count)]
+        slices = [endpoints(index) for index in range(count)]
         started = perf_counter()
-        self.state.replace(map(service, range(count)), map(endpoints, range(count)))
+        self.state.replace(services, slices)
         self.rules = self.renderer.render(self.state)
         self.render_seconds = perf_counter() - started
         self.state.checkout()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,6 +38,12 @@ class LabOptions:
                 raise UsageError(f"proxy mode {mode!r}: one of {', '.join(PROXY_MODES)}")
         if self.cloud not in CLOUDS:
             raise UsageError(f"cloud {self.cloud!r}: one of {', '.join(CLOUDS)}")
+
+    def check_nodes(self, nodes: Sequence[str]) -> None:
+        """Raise UsageError for a setting of a node that the topology doesn't have."""
+        for name in self.node_proxies:
+            if name not in nodes:
+                raise UsageError(f"proxy mode of {name!r}: no such node; known: {', '.join(nodes)}")
 
     def with_proxy(self, node: str, mode: str) -> LabOptions:
         """These options with another proxy mode for one node; raises UsageError."""

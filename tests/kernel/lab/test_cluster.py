@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,7 +17,6 @@ import pytest
 from testbed.cluster import Cluster
 from testbed.errors import UsageError
 from testbed.flow import DELIVERED
-from testbed.naming import run_root
 from tests.kernel.host import host_state, leftovers
 
 pytestmark = pytest.mark.kernel
@@ -110,9 +111,13 @@ spec:
 
 
 @pytest.mark.parametrize("verb", ["up", "run"])
-def test_a_kill_at_any_moment_leaves_nothing_that_clean_does_not_find(verb: str) -> None:
+def test_a_kill_at_any_moment_leaves_nothing_that_clean_does_not_find(
+    verb: str, request: pytest.FixtureRequest
+) -> None:
     chance = random.Random(verb)
-    runs = run_root() / "killed"
+    # Short, because the path of a control socket in it must stay below 108 characters.
+    runs = Path(tempfile.mkdtemp(prefix="tb-"))
+    request.addfinalizer(lambda: shutil.rmtree(runs))
     environment = {**os.environ, "TESTBED_RUN_DIR": str(runs)}
     command = [sys.executable, "-m", "testbed.cli.main", verb]
     if verb == "run":
@@ -127,3 +132,9 @@ def test_a_kill_at_any_moment_leaves_nothing_that_clean_does_not_find(verb: str)
         clean = [sys.executable, "-m", "testbed.cli.main", "clean", "--force"]
         subprocess.run(clean, env=environment, check=True, capture_output=True)
         assert leftovers(runs) == []
+
+
+@pytest.mark.testbed("single_node")
+def test_mininet_s_view_is_of_the_same_machines(lab: Cluster) -> None:
+    assert "172.18.0.11" in lab.net["w1"].cmd("ip -brief address")
+    assert lab.net.pingFull([lab.net["client"], lab.net["w1"]])[0][2][0:2] == (1, 1)
