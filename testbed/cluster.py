@@ -31,6 +31,7 @@ from testbed.runtime.sandboxes import namespace_name
 
 if TYPE_CHECKING:
     from testbed.emu.net import Net
+    from testbed.lab.explain import Explanation
 
 T = TypeVar("T")
 #: The tables that kube-proxy works in, of either mode.
@@ -164,7 +165,7 @@ class Cluster:
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass on the lab's clock, and come to rest."""
-        self._change(lambda: self.core.clock.advance(seconds))
+        self._running.wait(self.core.advance(seconds))
 
     def settle(self) -> None:
         """Wait until nothing is left to do."""
@@ -247,7 +248,8 @@ class Cluster:
 
         `source` is `client`, `pod/NAME`, `node/NAME` …; `target` an address with a port,
         `svc/NAME`, `pod/NAME:PORT` …; `request` are fields of probe.exchange.Request (`http_path`,
-        `source_port`, `timeout` …). Raises UsageError for words that mean nothing here.
+        `source_port`, `timeout` …; its `source` is `source_address` here). Raises UsageError for
+        words that mean nothing here.
         """
         return self.observe(
             source, target, port=port, protocol=protocol, family=family, **request
@@ -265,8 +267,29 @@ class Cluster:
     ) -> Observation:
         """As `probe`, with the frames and trace events that the path was made from."""
         origin, asked = self._request(source, target, port, protocol, family, request)
+        return self.observer().follow(origin, asked)
+
+    def explain(self, source: str, target: str, **more: Any) -> Explanation:
+        """Probe, and judge what was seen by what the Service promises; see lab.explain.explain.
+
+        `more` are port, protocol (tcp, udp, sctp, icmp), family, repeat, fields of Request.
+        """
+        from testbed.lab.explain import explain
+
+        return explain(self, source, target, **more)
+
+    def observer(self) -> Observer:
+        """What follows packets in this lab, through all namespaces that there are now."""
         self._observer.namespaces = self.fabric.namespaces()
-        return self._observer.follow(origin, asked)
+        return self._observer
+
+    def in_loop(self, work: Callable[[], T]) -> T:
+        """Have `work` done in the lab's own thread, which `core` belongs to."""
+        return self._running.call(work)
+
+    def meaning_of(self, chain: str) -> str:
+        """What a chain of kube-proxy's stands for; "" if it isn't one."""
+        return self._running.call(lambda: self.core.proxies.meaning(chain, chain))
 
     def _request(
         self,
@@ -278,6 +301,7 @@ class Cluster:
         more: dict[str, Any],
     ) -> tuple[Namespace, Request]:
         """The namespace that sends, and the request; `more` are further fields of Request."""
+        more = {"source" if name == "source_address" else name: more[name] for name in more}
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
         outside = origin.name not in self.node_names() and self.node_of(origin.name) == ""
@@ -304,8 +328,7 @@ class Cluster:
         """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
-        self._observer.namespaces = self.fabric.namespaces()
-        return self._observer.follow_packets(origin, packets, wait).path
+        return self.observer().follow_packets(origin, packets, wait).path
 
     def probe_until(
         self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any

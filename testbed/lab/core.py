@@ -45,6 +45,7 @@ from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
+from testbed.runtime.backend import LabPods
 from testbed.runtime.images import Images
 from testbed.runtime.sandboxes import Sandboxes
 
@@ -180,6 +181,7 @@ class LabCore:
             self.control.registry,
             run_directory(self.fabric.lab),
             sockets=[loopback_socket(), inside],
+            pods=LabPods(self.sandboxes),
             name=self.fabric.lab,
         )
         await self.api.start()
@@ -209,6 +211,15 @@ class LabCore:
                     await self.cloud.settled()
                 if self.control.manager.idle and self.proxies.idle:
                     return
+
+    async def advance(self, seconds: float) -> None:
+        """Let `seconds` pass; the lab comes to rest at every moment at which something is due."""
+        end = self.clock.now() + seconds
+        while (due := self.clock.next_due) is not None and due <= end:
+            self.clock.advance(max(0.0, due - self.clock.now()))
+            await self.settle()
+        self.clock.advance(max(0.0, end - self.clock.now()))
+        await self.settle()
 
     def _wake(self) -> None:
         """Work has come up by itself: settle soon, once."""

@@ -67,6 +67,11 @@ class NodeProxies:
         """The node's proxy, if it has one."""
         return self._proxies.get(node)
 
+    def wanted(self, node: str) -> dict[str, str]:
+        """By family, the rules that the node's kernel should hold; {} without a proxy."""
+        proxy = self._proxies.get(node)
+        return {} if proxy is None else proxy.wanted()
+
     def meaning(self, chain: str, text: str) -> str:
         """What a rule of some node's kube-proxy is for; "" for other rules."""
         if not self._explainers:

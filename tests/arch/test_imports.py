@@ -25,6 +25,7 @@ LAYERS = {
     "testbed.dns": 2,
     "testbed.cloud": 2,
     "testbed.ingress": 2,
+    "testbed.compare": 2,
     "testbed.report": 2,
     "testbed.shell": 3,
     "testbed.features": 3,
@@ -75,6 +76,7 @@ STRANGERS = [
     ("testbed.proxy.nftables", "testbed.proxy.iptables"),
     ("testbed.oracle", "testbed.proxy"),
     ("testbed.proxy", "testbed.oracle"),
+    ("testbed.compare", "testbed.proxy"),
     ("testbed.fabric", "testbed.api"),
 ]
 
