@@ -248,7 +248,8 @@ class Cluster:
 
         `source` is `client`, `pod/NAME`, `node/NAME` …; `target` an address with a port,
         `svc/NAME`, `pod/NAME:PORT` …; `request` are fields of probe.exchange.Request (`http_path`,
-        `source_port`, `timeout` …). Raises UsageError for words that mean nothing here.
+        `source_port`, `timeout` …; its `source` is `source_address` here). Raises UsageError for
+        words that mean nothing here.
         """
         return self.observe(
             source, target, port=port, protocol=protocol, family=family, **request
@@ -300,6 +301,7 @@ class Cluster:
         more: dict[str, Any],
     ) -> tuple[Namespace, Request]:
         """The namespace that sends, and the request; `more` are further fields of Request."""
+        more = {"source" if name == "source_address" else name: more[name] for name in more}
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
         outside = origin.name not in self.node_names() and self.node_of(origin.name) == ""

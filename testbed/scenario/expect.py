@@ -10,7 +10,17 @@ import ipaddress
 from collections.abc import Iterable
 
 from testbed.errors import CheckFailedError
-from testbed.flow import DELIVERED, DROPPED, NO_ROUTE, REFUSED, TIMEOUT, Hop, Path, RuleHit
+from testbed.flow import (
+    DELIVERED,
+    DROPPED,
+    NO_ROUTE,
+    REFUSED,
+    TIMEOUT,
+    Hop,
+    Path,
+    RuleHit,
+    Verdict,
+)
 from testbed.report.text import render
 from testbed.scenario.steps import current_steps
 
@@ -44,17 +54,25 @@ class PathExpectation:
         wanted = " or ".join(names) if names else "a Pod"
         return self._check(good, f"delivered to {wanted}", f"{kind} {backend}".strip())
 
+    def reached(self, *names: str) -> PathExpectation:
+        """The packet came to one of these Pods or machines, whether or not something answered."""
+        where = self.path.hops[-1].namespace if self.path.hops else ""
+        arrived = bool(self.path.hops) and not self.path.hops[-1].interface_out
+        good = arrived and any(where == name or is_pod_of(where, name) for name in names)
+        seen = f"it ended in {where}" if where else "nothing was sent"
+        return self._check(good, f"it reached {' or '.join(names)}", seen)
+
     def refused(self, at: str | None = None) -> PathExpectation:
         """The client was told at once: an ICMP error or a reset (by a rule of namespace `at`)."""
         verdict = self.path.verdict
         good = verdict.kind == REFUSED and at in (None, verdict.where)
-        return self._check(good, f"refused{_place(at)}", str(verdict))
+        return self._check(good, f"refused{_place(at)}{_by(verdict)}", str(verdict))
 
     def dropped(self, at: str | None = None) -> PathExpectation:
         """The packet disappeared without a word (by a rule of namespace `at`)."""
         verdict = self.path.verdict
         good = verdict.kind == DROPPED and at in (None, verdict.where)
-        return self._check(good, f"dropped{_place(at)}", str(verdict))
+        return self._check(good, f"dropped{_place(at)}{_by(verdict)}", str(verdict))
 
     def not_delivered(self) -> PathExpectation:
         """No Pod took it, whatever the way of failing."""
@@ -171,6 +189,10 @@ def _has_words(hit: RuleHit, words: Iterable[str]) -> bool:
 
 def _is_dnat(hit: RuleHit) -> bool:
     return "-j DNAT" in hit.text or " dnat " in f" {hit.text} "
+
+
+def _by(verdict: Verdict) -> str:
+    return f" by {describe_rule(verdict.rule)}" if verdict.rule else ""
 
 
 def _where(at: str | None) -> str:
