@@ -95,7 +95,12 @@ def _summary(service: Service) -> dict[str, str]:
     }
 
 
+def _proxy_explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    return cluster.core.proxies.find(arguments["subject"], arguments["nodes"])
+
+
 HANDLERS: dict[str, Handler] = {
+    "proxy-explain": _proxy_explain,
     "apply": _apply,
     "delete": _delete,
     "probe": _probe,

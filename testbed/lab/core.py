@@ -95,7 +95,7 @@ class LabCore:
         images = Images.load(options.images)
         self.sandboxes = Sandboxes(fabric, loop, directory, self._plan_pod, images)
         self.control = self._control_plane()
-        self.proxies = NodeProxies(self.control.store)
+        self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()

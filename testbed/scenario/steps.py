@@ -51,7 +51,7 @@ class Steps:
         """Print a path, and keep it as evidence."""
         step = self._step()
         step.paths.append(path)
-        for line in render(path).splitlines():
+        for line in render(path, brief=True).splitlines():
             step.lines.append(line)
             self._tell(f"{' ' * _INDENT}{line}" if line else "")
 
