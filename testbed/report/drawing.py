@@ -367,8 +367,8 @@ def _wire(segment: _Segment, bands: dict[int, Band], short: int) -> Wire:
         return Wire(stop.number, stop.direction, f"M{x:g} {level:g}H{far:g}", None, head)
     target, bottom = segment.x[1], _edge(end, segment.gap)
     down = end.row > segment.gap
-    tip = bottom - short if down else bottom + short
-    head = f"M{target:g} {tip:g}l-4.5 {-9 if down else 9}h9z"
+    point = bottom - short if down else bottom + short
+    head = f"M{target:g} {point:g}l-4.5 {-9 if down else 9}h9z"
     if not _turns(segment):
         return Wire(stop.number, stop.direction, f"M{x:g} {y:g}V{bottom:g}", None, head)
     level = bands[segment.gap].y + 2 + (segment.lane + 0.5) * _LANE
@@ -380,7 +380,7 @@ def _bent(x: float, y: float, level: float, target: float, bottom: float) -> str
     """Up or down to `level`, across, and up or down, with round corners."""
     first = _CORNER if level > y else -_CORNER
     second = _CORNER if bottom > level else -_CORNER
-    across = _CORNER if target > x else -_CORNER
+    across: float = _CORNER if target > x else -_CORNER
     if abs(target - x) < 2 * _CORNER:
         across = (target - x) / 2
     return (

@@ -87,6 +87,7 @@ class _Rows:
     def add(self, stop: Stop, following: Stop | None) -> None:
         """The translations of `stop`, and the arrow to the stop that follows it."""
         here = self._xs[stop.place.name]
+        self.y += 5 if stop.hop.nat else 0
         for nat in stop.hop.nat:
             self._note(here, f"{'un-' if nat.undone else ''}{nat.kind} → {nat.after}")
         onward = following is not None and following.direction == stop.direction
