@@ -46,6 +46,34 @@ def _probe(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     return path_to_json(seen.path)
 
 
+def _resolve(cluster: Cluster, arguments: Arguments, tell: Tell) -> dict[str, Any]:
+    found = cluster.resolve(arguments["source"], arguments["question"], arguments["kind"])
+    return {
+        "problem": found.problem,
+        "answers": [record._asdict() | {"type": record.type.name} for record in found.answers],
+        "queries": [str(exchange) for exchange in found.exchanges],
+    }
+
+
+def _impair(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    action, place = arguments.pop("action"), arguments.pop("place", "")
+    match action:
+        case "link":
+            if arguments["down"]:
+                cluster.cut(place, arguments["direction"])
+            else:
+                cluster.mend(place)
+        case "node":
+            (cluster.stop_node if arguments["down"] else cluster.start_node)(place)
+        case "partition":
+            cluster.partition(**arguments)
+        case "set":
+            cluster.impair(place, **arguments)
+        case "clear":
+            cluster.clear_impairments()
+    return cluster.core.impairments.places
+
+
 def _list(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     pods = {f"{pod.key.namespace}.{pod.key.name}": pod for pod in cluster.all_pods()}
     machines = {machine.name: machine for machine in cluster.topology.machines}
@@ -81,4 +109,6 @@ HANDLERS: dict[str, Handler] = {
     "delete": _delete,
     "probe": _probe,
     "list": _list,
+    "resolve": _resolve,
+    "impair": _impair,
 }

@@ -20,6 +20,8 @@ VERBS = {
     "list": ("testbed.cli.list", "list the labs, or the parts of one"),
     "apply": ("testbed.cli.apply", "apply Kubernetes manifests to a lab"),
     "probe": ("testbed.cli.probe", "send one flow through a lab and show its path"),
+    "resolve": ("testbed.cli.resolve", "look a DNS name up as a Pod or a machine does"),
+    "impair": ("testbed.cli.impair", "break or slow down links, nodes and networks"),
     "kubectl": ("testbed.cli.kubectl", "run kubectl on a lab"),
     "env": ("testbed.cli.env", "print the shell settings that make kubectl use a lab"),
     "predict": ("testbed.cli.predict", "say what a Service promises for a flow, offline"),
