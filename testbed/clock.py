@@ -96,6 +96,13 @@ class LabClock:
         self._arm()
         return timer
 
+    @property
+    def next_due(self) -> float | None:
+        """When (as `now` tells it) the next timer falls due; None where none waits."""
+        while self._queue and self._queue[0][2].cancelled:
+            heapq.heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
+
     def advance(self, seconds: float) -> None:
         """Jump `seconds` ahead; every timer that falls due on the way runs at its own time."""
         end = self.now() + seconds

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
@@ -19,8 +19,8 @@ from testbed.dns.client import Resolution
 from testbed.dns.resolv import ResolvConf
 from testbed.dns.zone import Type, record_type
 from testbed.emu.load import load_topology
-from testbed.emu.net import Net
 from testbed.errors import CheckFailedError, UsageError
+from testbed.fabric.fabric import Fabric
 from testbed.fabric.impair import Quality
 from testbed.fabric.namespace import Namespace
 from testbed.flow import Path
@@ -33,6 +33,10 @@ from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
 from testbed.runtime.sandboxes import namespace_name
+
+if TYPE_CHECKING:
+    from testbed.emu.net import Net
+    from testbed.lab.explain import Explanation
 
 T = TypeVar("T")
 #: The tables that kube-proxy works in, of either mode.
@@ -63,9 +67,12 @@ class Cluster:
         named = isinstance(topology, str | FilePath)
         topo = load_topology(topology) if named else topology
         self.topology = topo.spec()
-        self.net = Net(topo, lab=check_lab_name(self.name))
-        self.fabric = self.net.fabric
+        self.options.check_nodes([machine.name for machine in self.topology.nodes])
+        self._topo = topo
+        self._net: Net | None = None
+        self.fabric = Fabric(check_lab_name(self.name))
         try:
+            self.fabric.deploy(self.topology.plan())
             tell(f"{len(self.topology.machines)} namespaces: topology {self.topology.name}")
             self._thread = LoopThread(self.name)
             loop = self._thread.loop
@@ -96,7 +103,19 @@ class Cluster:
             if hasattr(self, "core"):
                 thread.wait(self.core.close())
             thread.close()
-        self.net.stop()
+        if self._net is not None:
+            self._net.stop()
+        self.fabric.close()
+
+    @property
+    def net(self) -> Net:
+        """Mininet's view of the machines: `lab.net["w1"].cmd("ip route")`, pingAll, CLI."""
+        if self._net is None:
+            # Mininet takes a good part of a lab's start to import: only who uses it waits for it.
+            from testbed.emu.net import Net
+
+            self._net = Net(self._topo, fabric=self.fabric)
+        return self._net
 
     @property
     def kubeconfig(self) -> FilePath:
@@ -194,7 +213,7 @@ class Cluster:
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass on the lab's clock, and come to rest."""
-        self._change(lambda: self.core.clock.advance(seconds))
+        self._running.wait(self.core.advance(seconds))
 
     def settle(self) -> None:
         """Wait until nothing is left to do."""
@@ -222,6 +241,11 @@ class Cluster:
     def service(self, name: str) -> Service:
         """Service `name` (or `namespace/name`)."""
         return Service.from_document(self.get("services", name))
+
+    def endpoint_slices(self, service: str) -> list[Document]:
+        """The EndpointSlices of Service `name` (or `namespace/name`), in order of their names."""
+        key = key_of(service)
+        return self._running.call(lambda: self.core.slices_of(key))
 
     def pods(self, prefix: str = "") -> list[Pod]:
         """The Pods of namespace default: all, or `prefix` and those it begins with a dash."""
@@ -303,7 +327,8 @@ class Cluster:
 
         `source` is `client`, `pod/NAME`, `node/NAME` …; `target` an address with a port,
         `svc/NAME`, `pod/NAME:PORT` …; `request` are fields of probe.exchange.Request (`http_path`,
-        `source_port`, `timeout` …). Raises UsageError for words that mean nothing here.
+        `source_port`, `timeout` …; its `source` is `source_address` here). Raises UsageError for
+        words that mean nothing here.
         """
         return self.observe(
             source, target, port=port, protocol=protocol, family=family, **request
@@ -321,8 +346,29 @@ class Cluster:
     ) -> Observation:
         """As `probe`, with the frames and trace events that the path was made from."""
         origin, asked = self._request(source, target, port, protocol, family, request)
+        return self.observer().follow(origin, asked)
+
+    def explain(self, source: str, target: str, **more: Any) -> Explanation:
+        """Probe, and judge what was seen by what the Service promises; see lab.explain.explain.
+
+        `more` are port, protocol (tcp, udp, sctp, icmp), family, repeat, fields of Request.
+        """
+        from testbed.lab.explain import explain
+
+        return explain(self, source, target, **more)
+
+    def observer(self) -> Observer:
+        """What follows packets in this lab, through all namespaces that there are now."""
         self._observer.namespaces = self.fabric.namespaces()
-        return self._observer.follow(origin, asked)
+        return self._observer
+
+    def in_loop(self, work: Callable[[], T]) -> T:
+        """Have `work` done in the lab's own thread, which `core` belongs to."""
+        return self._running.call(work)
+
+    def meaning_of(self, chain: str) -> str:
+        """What a chain of kube-proxy's stands for; "" if it isn't one."""
+        return self._running.call(lambda: self.core.proxies.meaning(chain, chain))
 
     def _request(
         self,
@@ -334,6 +380,7 @@ class Cluster:
         more: dict[str, Any],
     ) -> tuple[Namespace, Request]:
         """The namespace that sends, and the request; `more` are further fields of Request."""
+        more = {"source" if name == "source_address" else name: more[name] for name in more}
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
         asker = self._running.call(lambda: asker_of(self.core, source, world, origin))
@@ -366,8 +413,7 @@ class Cluster:
         """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
-        self._observer.namespaces = self.fabric.namespaces()
-        return self._observer.follow_packets(origin, packets, wait).path
+        return self.observer().follow_packets(origin, packets, wait).path
 
     def probe_until(
         self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any

@@ -98,7 +98,7 @@ def in_pod_namespaces(
     `mounts` are (file, place) bind mounts inside; a file called `tmpfs` is a new, empty directory.
     Raises FileNotFoundError where the program isn't installed.
     """
-    program = _program(argv[0])
+    program = program_path(argv[0])
     namespaces = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
     script = ["sh", "-c", _POD_SCRIPT, "sh", hostname]
     binds = [word for source, place in mounts for word in (str(source), place)]
@@ -111,10 +111,10 @@ def in_namespaces_of(pid: int, argv: Sequence[str]) -> list[str]:
     Raises FileNotFoundError where the program isn't installed.
     """
     flags = ["--net", "--mount", "--uts", "--pid"]
-    return ["nsenter", "--target", str(pid), *flags, "--", _program(argv[0]), *argv[1:]]
+    return ["nsenter", "--target", str(pid), *flags, "--", program_path(argv[0]), *argv[1:]]
 
 
-def _program(name: str) -> str:
+def program_path(name: str) -> str:
     """The path of a program that a Pod runs; raises FileNotFoundError."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:

@@ -145,8 +145,18 @@ EMBEDDED = _table("""
     networking.ServiceCIDR: spec status
 """)
 
-#: Optional lists without `omitempty`: null where there is nothing.
+#: Optional lists without `omitempty`, and times, which `omitempty` doesn't drop because they are
+#: structs: null where there is nothing.
 NULLABLE = _table("""
+    apps.DaemonSetCondition: lastTransitionTime
+    apps.DeploymentCondition: lastTransitionTime lastUpdateTime
+    apps.ReplicaSetCondition: lastTransitionTime
+    apps.StatefulSetCondition: lastTransitionTime
+    core.ContainerStateRunning: startedAt
+    core.ContainerStateTerminated: finishedAt startedAt
+    core.Event: eventTime firstTimestamp lastTimestamp
+    core.NodeCondition: lastHeartbeatTime lastTransitionTime
+    core.PodCondition: lastProbeTime lastTransitionTime
     discovery.EndpointSlice: endpoints ports
     networking.HTTPIngressRuleValue: paths
 """)

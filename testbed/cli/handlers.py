@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.api.documents import Document, load_documents, load_file
@@ -74,6 +75,24 @@ def _impair(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
     return cluster.core.impairments.places
 
 
+def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
+    from testbed.lab import evidence
+
+    files, all_rules = arguments.pop("files"), arguments.pop("all_rules")
+    found = cluster.explain(**arguments.pop("request"), **arguments)
+    if file := files.get("html"):
+        evidence.write_html(Path(file), found)
+    if file := files.get("pcapng"):
+        evidence.write_pcapng(Path(file), found)
+    if file := files.get("bundle"):
+        evidence.write_bundle(Path(file), cluster, found)
+    return {
+        "json": found.as_json(),
+        "text": found.render(all_rules=all_rules),
+        "agrees": found.agrees,
+    }
+
+
 def _list(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     pods = {f"{pod.key.namespace}.{pod.key.name}": pod for pod in cluster.all_pods()}
     machines = {machine.name: machine for machine in cluster.topology.machines}
@@ -104,10 +123,16 @@ def _summary(service: Service) -> dict[str, str]:
     }
 
 
+def _proxy_explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    return cluster.core.proxies.find(arguments["subject"], arguments["nodes"])
+
+
 HANDLERS: dict[str, Handler] = {
+    "proxy-explain": _proxy_explain,
     "apply": _apply,
     "delete": _delete,
     "probe": _probe,
+    "explain": _explain,
     "list": _list,
     "resolve": _resolve,
     "impair": _impair,

@@ -5,7 +5,7 @@ Sources: apiserver pkg/registry/rest/{create,update,delete}.go, pkg/endpoints/ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +42,7 @@ class Admitter(Protocol):
         namespace: str,
         dry_run: bool = False,
         field_validation: str = "Warn",
+        duplicates: Iterable[str] = (),
     ) -> Admitted: ...
 
     def update(
@@ -53,6 +54,7 @@ class Admitter(Protocol):
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
+        duplicates: Iterable[str] = (),
     ) -> Admitted: ...
 
     def released(self, resource: str, document: Document) -> None: ...
@@ -70,12 +72,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """How a create, update or patch is done. `manager` is the field manager."""
+    """How a create, update or patch is done. `manager` is the field manager.
+
+    `duplicates` are the fields that the document had twice before it was parsed.
+    """
 
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: str = "Warn"
     force: bool = False
+    duplicates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

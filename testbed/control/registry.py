@@ -250,6 +250,7 @@ class Registry:
             namespace=namespace,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
+            duplicates=options.duplicates,
         )
         stored = admitted.document
         name = name_of(stored)
@@ -319,6 +320,7 @@ class Registry:
             subresource=subresource,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
+            duplicates=options.duplicates,
         )
         stored = admitted.document
         if not applied:

@@ -29,6 +29,8 @@ class Net(Mininet):  # type: ignore[misc]
     """`Net(topo)` builds a topology; then `net['w1'].cmd(…)`, `net.pingAll()`, `CLI(net)`.
 
     `lab` names it for `ip netns` and `testbed clean`. Stop it, or use it as a context manager.
+    With `fabric`, the topology stands there already: it is only described, and stopping ends the
+    shells alone.
     Nothing of it is in the host's namespace, so `inNamespace=False` and NAT nodes are refused.
     """
 
@@ -38,6 +40,7 @@ class Net(Mininet):  # type: ignore[misc]
         self,
         topo: Any = None,
         lab: str = "",
+        fabric: Fabric | None = None,
         host: Any = FabricNode,
         switch: Any = Bridge,
         link: Any = FabricLink,
@@ -48,8 +51,10 @@ class Net(Mininet):  # type: ignore[misc]
         Mininet.inited = True
         numCores.ncores = os.cpu_count() or 1
         # The random part: in PID namespaces of their own, several processes have one number.
-        self.lab = lab or f"mn-{os.getpid()}-{secrets.token_hex(2)}"
-        self.fabric = Fabric(self.lab)
+        self.lab = fabric.lab if fabric else lab or f"mn-{os.getpid()}-{secrets.token_hex(2)}"
+        self._stands = fabric is not None
+        self.fabric = fabric or Fabric(self.lab)
+        self._owner = fabric is None
         self._waiting: list[Planned] = []
         self._made: weakref.WeakSet[Planned] = weakref.WeakSet()
         Net.live.add(self)
@@ -83,13 +88,15 @@ class Net(Mininet):  # type: ignore[misc]
         if not self._waiting:
             return
         things, self._waiting = self._waiting, []
-        self.fabric.deploy(Plan.total([thing.plan() for thing in things]))
+        if not self._stands:
+            self.fabric.deploy(Plan.total([thing.plan() for thing in things]))
         self._made.update(things)
 
     def build(self) -> None:
         """Build from the topology: everything is planned, then deployed as one plan."""
         super().build()
         self.flush()
+        self._stands = False
 
     def buildFromTopo(self, topo: Any = None) -> None:
         self.built = False
@@ -142,7 +149,8 @@ class Net(Mininet):  # type: ignore[misc]
             self.stopXterms()
         for node in list(getattr(self, "nameToNode", {}).values()):
             node.terminate()
-        self.fabric.close()
+        if self._owner:
+            self.fabric.close()
 
 
 def _stop_if_alive(reference: weakref.ref[Net]) -> None:

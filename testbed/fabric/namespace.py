@@ -27,8 +27,14 @@ T = TypeVar("T")
 #: Indices of our interfaces start here; those that a user makes by hand count from 2.
 FIRST_INDEX = 101
 
-#: Addresses are usable at once; nothing is configured by router advertisements.
-_ALWAYS = {"net/ipv6/conf/default/accept_dad": "0", "net/ipv6/conf/default/accept_ra": "0"}
+#: Addresses are usable at once; nothing is configured by router advertisements. ICMP errors are
+#: never held back by a rate limit: a refusal is an answer, however many are asked for.
+_ALWAYS = {
+    "net/ipv6/conf/default/accept_dad": "0",
+    "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv4/icmp_ratelimit": "0",
+    "net/ipv6/icmp/ratelimit": "0",
+}
 #: A router: reverse-path filters would drop what arrives by a second way, and redirects would tell
 #: a sender to go around the hop that is being watched.
 _FORWARDING = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from testbed.api.admission import Admission, Settings
 from testbed.api.documents import Document, name_of, namespace_of
-from testbed.api.objects import NamespacedName, Node, Pod, Service
+from testbed.api.objects import EndpointSlice, NamespacedName, Node, Pod, Service
 from testbed.api.resources import ResourceType, by_kind, by_name
 from testbed.clock import LabClock
 from testbed.cloud.balancer import DataPlane
@@ -29,6 +29,7 @@ from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.controllers.service_lb import ServiceController
+from testbed.control.envelope import WriteOptions
 from testbed.control.kubelet import Kubelet
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
 from testbed.control.registry import MERGE_PATCH, Registry
@@ -46,6 +47,7 @@ from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
+from testbed.runtime.backend import LabPods
 from testbed.runtime.images import Images
 from testbed.runtime.sandboxes import Sandboxes, namespace_name
 
@@ -54,6 +56,9 @@ if TYPE_CHECKING:
 
 #: Where the API server listens inside the lab, on the router's address in the node network.
 API_PORT = 6443
+
+
+_APPLY = WriteOptions(manager="testbed", force=True, field_validation="Strict")
 
 
 @dataclass(slots=True)
@@ -92,7 +97,7 @@ class LabCore:
         images = Images.load(options.images)
         self.sandboxes = Sandboxes(fabric, loop, directory, self._plan_pod, images)
         self.control = self._control_plane()
-        self.proxies = NodeProxies(self.control.store)
+        self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
         self.dns = LabDns(fabric, topology, self.control.store)
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
         self.control.kubelet.node_resolver = self.dns.outside
@@ -206,6 +211,7 @@ class LabCore:
             self.control.registry,
             run_directory(self.fabric.lab),
             sockets=[loopback_socket(), inside],
+            pods=LabPods(self.sandboxes),
             name=self.fabric.lab,
         )
         await self.api.start()
@@ -235,6 +241,15 @@ class LabCore:
                     await self.cloud.settled()
                 if self.control.manager.idle and self.proxies.idle:
                     return
+
+    async def advance(self, seconds: float) -> None:
+        """Let `seconds` pass; the lab comes to rest at every moment at which something is due."""
+        end = self.clock.now() + seconds
+        while (due := self.clock.next_due) is not None and due <= end:
+            self.clock.advance(max(0.0, due - self.clock.now()))
+            await self.settle()
+        self.clock.advance(max(0.0, end - self.clock.now()))
+        await self.settle()
 
     def _wake(self) -> None:
         """Work has come up by itself: settle soon, once."""
@@ -270,6 +285,14 @@ class LabCore:
         """The Services, in order of namespace and name."""
         return [Service.from_document(d) for d in self.control.store.list("services", namespace)]
 
+    def slices_of(self, service: NamespacedName) -> list[Document]:
+        """The EndpointSlices of a Service, in order of their names."""
+        return [
+            document
+            for document in self.control.store.list("endpointslices", service.namespace)
+            if EndpointSlice.from_document(document).service == service
+        ]
+
     def _plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
         document = self.control.store.get("nodes", "", node)
         return self.network.pod_plan(namespace, Node.from_document(document), addresses)
@@ -277,11 +300,16 @@ class LabCore:
     # writing
 
     def apply(self, documents: Iterable[Document]) -> list[str]:
-        """Apply manifests; one line each, in kubectl's words. Raises StatusError at the first
-        that is refused: those before it stay applied."""
-        lines = []
+        """Apply manifests; one line each, in kubectl's words.
+
+        Raises UsageError, before anything is applied, where a kind isn't known, and StatusError at
+        the first that is refused (an unknown field too): those before it stay applied.
+        """
+        documents, lines = list(documents), []
         for document in documents:
-            word, outcome = self.control.registry.apply(document)
+            resource_of(document)
+        for document in documents:
+            word, outcome = self.control.registry.apply(document, options=_APPLY)
             lines.append(f"{describe(outcome.document)} {word}")
         return lines
 
@@ -382,7 +410,8 @@ def resource_of(document: Document) -> ResourceType:
     found = by_kind(document["apiVersion"], document["kind"])
     if found is None:
         raise UsageError(
-            f'no matches for kind "{document["kind"]}" in version "{document["apiVersion"]}"'
+            f"{name_of(document) or 'an object without a name'}: no matches for kind "
+            f'"{document["kind"]}" in version "{document["apiVersion"]}"'
         )
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,6 +44,12 @@ class LabOptions:
             raise UsageError(f"cloud {self.cloud!r}: one of {', '.join(CLOUDS)}")
         if self.dns_command and not (self.dns and self.api):
             raise UsageError("a DNS command needs a lab with dns and api")
+
+    def check_nodes(self, nodes: Sequence[str]) -> None:
+        """Raise UsageError for a setting of a node that the topology doesn't have."""
+        for name in self.node_proxies:
+            if name not in nodes:
+                raise UsageError(f"proxy mode of {name!r}: no such node; known: {', '.join(nodes)}")
 
     def with_proxy(self, node: str, mode: str) -> LabOptions:
         """These options with another proxy mode for one node; raises UsageError."""

@@ -19,6 +19,7 @@ from testbed.proxy.explain import Explainer
 from testbed.proxy.health_status import ServiceHealth, service_healths
 from testbed.proxy.instance import Instance
 from testbed.proxy.iptables.apply import IptablesApplier, make_counter
+from testbed.proxy.iptables.apply_restore import RestoreApplier, system_uses_legacy
 from testbed.proxy.iptables.render import Renderer as IptablesRenderer
 from testbed.proxy.iptables.ruleset import RuleSet as IptablesRuleSet
 from testbed.proxy.kernel.applier import Applier, SyncReport
@@ -82,7 +83,8 @@ Backend: TypeAlias = _Backend[IptablesRuleSet] | _Backend[NftablesRuleSet]
 def _backend(mode: str, namespace: Namespace, instance: Instance) -> Backend:
     family = instance.family
     if mode == IPTABLES:
-        return _Backend(IptablesApplier(namespace, family), IptablesRenderer, instance)
+        make = RestoreApplier if system_uses_legacy() else IptablesApplier
+        return _Backend(make(namespace, family), IptablesRenderer, instance)
     return _Backend(NftablesApplier(namespace, family), NftablesRenderer, instance)
 
 
@@ -148,6 +150,7 @@ class Proxier:
         self._service_cidrs = service_cidrs
         self._conntrack = Conntrack(namespace)
         self._node: Node | None = None
+        self._refused_sysctls: tuple[str, ...] = ()
         self._families = {family: _Family(node, namespace, family) for family in FAMILIES}
 
     @property
@@ -157,10 +160,11 @@ class Proxier:
     @property
     def problems(self) -> tuple[str, ...]:
         """What was wrong in the objects, one line each; the rest is programmed. And what the kernel
-        refused at the last sync."""
+        refused: rules at the last sync, sysctls at start."""
         families = self._families.values()
         lines = [line for each in families for line in each.state.problems]
-        return tuple(dict.fromkeys([*lines, *(each.refusal for each in families if each.refusal)]))
+        refusals = [each.refusal for each in families if each.refusal]
+        return tuple(dict.fromkeys([*lines, *refusals, *self._refused_sysctls]))
 
     def set_service(self, key: NamespacedName, service: Service | None) -> None:
         """Take in a Service, or (None) forget it."""
@@ -197,10 +201,13 @@ class Proxier:
     def _configure(self) -> None:
         if self._node is None:
             return
+        starts = all(each.backend is None for each in self._families.values())
         for family, each in self._families.items():
             local = local_node(self._node, family)
             instance = Instance(local, self._config, self._service_cidrs)
             each.configure(self._config.mode, instance)
+        if starts:
+            self._refused_sysctls = self._set_sysctls()
 
     def sync(self) -> list[SyncReport]:
         """Bring the kernel to what the objects ask for.
@@ -238,7 +245,7 @@ class Proxier:
         backend = self._families[family].backend
         return [] if backend is None else backend.rules_of(table, chain)
 
-    def set_sysctls(self) -> tuple[str, ...]:
+    def _set_sysctls(self) -> tuple[str, ...]:
         """Write kube-proxy's sysctls; return a line for each that the kernel refused.
 
         Those of conntrack at start (K-68), and route_localnet for localhost node ports (K-46).
@@ -270,6 +277,14 @@ class Proxier:
             for each in self._families.values()
             if each.backend is not None and each.backend.rules is not None
         ]
+
+    def wanted(self) -> dict[str, str]:
+        """By family, the rules of the last sync as the kernel's tools print them."""
+        return {
+            family: each.backend.rules.text()
+            for family, each in self._families.items()
+            if each.backend is not None and each.backend.rules is not None
+        }
 
     def cleanup(self) -> None:
         """Remove every rule of ours from the node."""

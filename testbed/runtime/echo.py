@@ -14,6 +14,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from testbed.api.objects import family_of
 from testbed.runtime import proxy_protocol
@@ -155,6 +156,18 @@ class EchoServer:
     def identity(self) -> Identity:
         return self._identity
 
+    def _agnhost_datagram(self, data: bytes, peer: str) -> bytes | None:
+        """What agnhost netexec answers to its UDP commands; None for anything else."""
+        word, _, rest = data.strip().partition(b" ")
+        match word.lower():
+            case b"hostname":
+                return self._identity.pod.encode()
+            case b"clientip":
+                return peer.encode()
+            case b"echo":
+                return rest
+        return None
+
     def _accept(self, listener: socket.socket, protocol: str) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -167,11 +180,12 @@ class EchoServer:
     def _datagram(self, sock: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                _, ancillary, _, peer = sock.recvmsg(65535, 256)
+                data, ancillary, _, peer = sock.recvmsg(65535, 256)
                 local = _asked_address(ancillary)
-                text = self.answer(
-                    "UDP", join(peer[0], peer[1]), join(local, sock.getsockname()[1])
-                )
+                there = join(peer[0], peer[1])
+                text = self.answer("UDP", there, join(local, sock.getsockname()[1]))
+                if (agnhost := self._agnhost_datagram(data, there)) is not None:
+                    text = agnhost
                 # A client that is gone makes the kernel report its refusal on this socket.
                 with contextlib.suppress(OSError):
                     sock.sendmsg([text], _from_address(local), 0, peer)
@@ -286,22 +300,30 @@ class _Connection:
         keep = version == b"HTTP/1.1" and not any(
             h.lower().replace(b" ", b"") == b"connection:close" for h in headers
         )
-        kind, body = self._body(path.split(b"?")[0].decode(errors="replace"))
+        status, kind, body = self._body(urlsplit(path.decode(errors="replace")))
         self._send(
-            b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n"
-            % (kind, len(body), b"keep-alive" if keep else b"close")
+            b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: %s\r\n\r\n"
+            % (status, kind, len(body), b"keep-alive" if keep else b"close")
             + (b"" if method == b"HEAD" else body)
         )
         if not keep:
             self.close()
 
-    def _body(self, path: str) -> tuple[bytes, bytes]:
-        """Content type and body; /hostname and /clientip answer as agnhost netexec does."""
-        if path == "/hostname":
-            return b"text/plain", self._server.identity.pod.encode()
-        if path == "/clientip":
-            return b"text/plain", (self._client or self._peer).encode()
-        return b"application/json", self._line()
+    def _body(self, url: SplitResult) -> tuple[bytes, bytes, bytes]:
+        """Status, content type and body; paths that agnhost netexec knows answer as it does."""
+        text, plain = b"200 OK", b"text/plain"
+        match url.path:
+            case "/hostname":
+                return text, plain, self._server.identity.pod.encode()
+            case "/clientip":
+                return text, plain, self._peer.encode()
+            case "/echo":
+                return text, plain, "".join(parse_qs(url.query).get("msg", [])).encode()
+            case "/healthz" | "/readyz":
+                if not self._server.healthy:
+                    return b"503 Service Unavailable", plain, b"unhealthy"
+                return text, plain, b"ok"
+        return text, b"application/json", self._line()
 
 
 def _content_length(head: bytes) -> int:

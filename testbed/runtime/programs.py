@@ -34,6 +34,8 @@ class Program:
         self._output = output
         self._exited = exited
         self._input = input
+        #: Its exit code, once it has ended.
+        self.code: int | None = None
         self._pidfd = os.pidfd_open(process.pid)
         loop.add_reader(self._pidfd, self._ended)
         os.set_blocking(printed, False)
@@ -96,7 +98,8 @@ class Program:
             elif self._printed == before:
                 self._close_output()
         self.end_input()
-        return code if code >= 0 else 128 - code
+        self.code = code if code >= 0 else 128 - code
+        return self.code
 
     def terminate(self) -> None:
         """SIGTERM to the program (the first process of its PID namespace gets it too)."""

@@ -25,6 +25,7 @@ LAYERS = {
     "testbed.dns": 2,
     "testbed.cloud": 2,
     "testbed.ingress": 2,
+    "testbed.compare": 2,
     "testbed.report": 2,
     "testbed.shell": 3,
     "testbed.features": 3,
@@ -32,6 +33,7 @@ LAYERS = {
     "testbed.probe": 3,
     "testbed.runtime": 3,
     "testbed.proxy.iptables.apply": 3,
+    "testbed.proxy.iptables.apply_restore": 3,
     "testbed.proxy.nftables.apply": 3,
     "testbed.proxy.kernel": 3,
     "testbed.proxy.kernel.expressions": 2,
@@ -41,6 +43,7 @@ LAYERS = {
     "testbed.proxy.proxier": 3,
     "testbed.proxy.external": 3,
     "testbed.dns.server": 3,
+    "testbed.dns.client": 3,
     "testbed.dns.forward": 3,
     "testbed.cloud.conntrack": 3,
     "testbed.cloud.dataplane": 3,
@@ -74,6 +77,7 @@ STRANGERS = [
     ("testbed.proxy.nftables", "testbed.proxy.iptables"),
     ("testbed.oracle", "testbed.proxy"),
     ("testbed.proxy", "testbed.oracle"),
+    ("testbed.compare", "testbed.proxy"),
     ("testbed.fabric", "testbed.api"),
 ]
 

@@ -95,11 +95,16 @@ def parse_accept(header: str) -> Form:
     raise status.not_acceptable(BODY_TYPES)
 
 
-def parse_body(data: bytes, content_type: str, kind: str) -> Any:
-    """The object in a body; raises StatusError for a type we don't read, or a broken body."""
+def parse_body(
+    data: bytes, content_type: str, kind: str, duplicates: list[str] | None = None
+) -> Any:
+    """The object in a body; raises StatusError for a type we don't read, or a broken body.
+
+    Fields that stand twice in JSON are noted in `duplicates`.
+    """
     media = content_type.split(";")[0].strip().lower()
     if media in ("", JSON_TYPE):
-        return parse_json(data, kind)
+        return parse_json(data, kind, duplicates)
     if media == YAML_TYPE:
         return parse_yaml(data, kind)
     if media == PROTOBUF_TYPE:
@@ -118,14 +123,54 @@ def parse_patch(data: bytes, content_type: str, kind: str) -> tuple[str, Any]:
     return media, parse_yaml(data, kind) if media == APPLY_PATCH else parse_json(data, kind)
 
 
-def parse_json(data: bytes, kind: str) -> Any:
-    """JSON without the liberties that Python takes; lone surrogates become U+FFFD, as in Go."""
+def parse_json(data: bytes, kind: str, duplicates: list[str] | None = None) -> Any:
+    """JSON without the liberties that Python takes; lone surrogates become U+FFFD, as in Go.
+
+    Fields that an object has twice are noted in `duplicates` as strict decoding words them.
+    """
+    doubled: list[_Doubled] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
+        names = [name for name, _ in pairs]
+        doubled.append(_Doubled(found, sorted({n for n in names if names.count(n) > 1})))
+        return doubled[-1].value
+
+    hook = None if duplicates is None else note
     try:
-        value = json.loads(data, parse_constant=_refuse_constant)
+        value = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=hook)
     except (ValueError, RecursionError) as error:
         detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise _unrecognized(kind, f"json parse error: {detail}") from None
+    if doubled and duplicates is not None:
+        duplicates += _duplicates(value, {id(d.value): d.names for d in doubled}, "")
     return _well_formed(value) if b"\\u" in data else value
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubled:
+    """An object and the names that it has more than once."""
+
+    value: dict[str, Any]
+    names: list[str]
+
+
+def _duplicates(value: Any, doubled: Mapping[int, list[str]], path: str) -> list[str]:
+    if isinstance(value, dict):
+        prefix = f"{path}." if path else ""
+        found = [f'duplicate field "{prefix}{name}"' for name in doubled.get(id(value), ())]
+        for name, item in value.items():
+            found += _duplicates(item, doubled, prefix + name)
+        return found
+    if isinstance(value, list):
+        return [
+            text
+            for index, item in enumerate(value)
+            for text in _duplicates(item, doubled, f"{path}[{index}]")
+        ]
+    return []
 
 
 def parse_yaml(data: bytes, kind: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -47,12 +48,14 @@ class Writer:
         raise call.not_allowed()
 
     def _create(self, call: Call) -> web.Response:
-        document = call.inward(self._body(call))
+        duplicates: list[str] = []
+        document = call.inward(self._body(call, duplicates))
         if call.resource.group in reviews.GROUPS:
             return call.send(self._review(call, document), code=201)
         if call.resource.namespaced and call.target.namespace is None:
             raise status.bad_request("an empty namespace may not be set during creation")
         options = write_options(call.query, call.agent, "Create")
+        options = replace(options, duplicates=tuple(duplicates))
         return call.outcome(
             self._registry.create(
                 call.resource, document, namespace=call.namespace, options=options
@@ -65,18 +68,20 @@ class Writer:
         return reviews.review(call.resource, document, call.user, self._token)
 
     def _put(self, call: Call) -> web.Response:
-        target, document = call.target, call.inward(self._body(call))
+        duplicates: list[str] = []
+        target, document = call.target, call.inward(self._body(call, duplicates))
         if target.subresource == "finalize":
             return self._finalize(call, document)
         if target.subresource not in WRITTEN:
             raise call.not_allowed()
+        options = write_options(call.query, call.agent, "Update")
         outcome = self._registry.update(
             call.resource,
             call.namespace,
             target.name,
             document,
             subresource=target.subresource,
-            options=write_options(call.query, call.agent, "Update"),
+            options=replace(options, duplicates=tuple(duplicates)),
         )
         return self._written(call, outcome)
 
@@ -174,8 +179,9 @@ class Writer:
             del new["spec"]["finalizers"]
         return call.answer(self._store.update("namespaces", new))
 
-    def _body(self, call: Call) -> Any:
-        return parse_body(call.body, call.content_type, call.target.resource.kind)
+    def _body(self, call: Call, duplicates: list[str] | None = None) -> Any:
+        kind = call.target.resource.kind
+        return parse_body(call.body, call.content_type, kind, duplicates)
 
     def _delete_body(self, call: Call) -> Any:
         if not call.body:

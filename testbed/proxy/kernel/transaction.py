@@ -19,7 +19,7 @@ from testbed.netlink import (
     error_of,
     messages,
 )
-from testbed.proxy.kernel.messages import NEWRULE, Message
+from testbed.proxy.kernel.messages import NEWELEMENT, NEWRULE, NEWSET, Message
 
 BATCH_BEGIN = 0x10
 BATCH_END = 0x11
@@ -175,12 +175,17 @@ class Transactions:
 
 
 def parts(batch: Sequence[Message], room: int) -> Iterator[tuple[int, int]]:
-    """Cut `batch` into pieces of at most `room` bytes, if possible not between a chain's rules."""
+    """Cut `batch` into pieces of at most `room` bytes.
+
+    If possible not between a chain's rules, nor between an anonymous set and the rule it is for.
+    """
     start, cut, size, since_cut = 0, 0, 0, 0
+    previous = 0
     for place, message in enumerate(batch):
         length = len(message.payload) + 16
-        if message.kind != NEWRULE:
+        if message.kind != NEWRULE and previous not in (NEWSET, NEWELEMENT):
             cut, since_cut = place, 0
+        previous = message.kind
         if size + length > room and place > start:
             end = cut if cut > start else place
             yield start, end

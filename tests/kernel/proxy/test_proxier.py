@@ -233,9 +233,9 @@ def test_only_stale_entries_are_deleted(namespace: ScratchNamespace) -> None:
         each.close()
 
 
-def test_sysctls_are_set_in_the_namespace(namespace: ScratchNamespace) -> None:
+def test_sysctls_are_set_at_start_in_the_namespace(namespace: ScratchNamespace) -> None:
     proxier = make_proxier(namespace, "iptables")
-    assert proxier.set_sysctls() == ()
+    assert proxier.problems == ()
     for key, value in {
         "net/ipv4/conf/all/route_localnet": "1",
         **dict(sysctls(KubeProxyConfiguration())),

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from testbed.proxy.kernel.messages import DELRULE, NEWCHAIN, NEWRULE, Message
+from testbed.proxy.kernel.messages import (
+    DELRULE,
+    NEWCHAIN,
+    NEWELEMENT,
+    NEWRULE,
+    NEWSET,
+    Message,
+)
 from testbed.proxy.kernel.transaction import parts
 
 
@@ -17,6 +24,11 @@ def test_all_fits_in_one() -> None:
 def test_cut_before_the_chain_that_does_not_fit() -> None:
     batch = [message(kind) for kind in (NEWCHAIN, DELRULE, NEWRULE, NEWRULE, DELRULE, NEWRULE)]
     assert list(parts(batch, 500)) == [(0, 4), (4, 6)]
+
+
+def test_an_anonymous_set_stays_with_its_rule() -> None:
+    kinds = (NEWCHAIN, NEWCHAIN, NEWSET, NEWELEMENT, NEWRULE, NEWSET, NEWELEMENT, NEWRULE)
+    assert list(parts([message(kind) for kind in kinds], 420)) == [(0, 2), (2, 5), (5, 8)]
 
 
 def test_a_chain_larger_than_the_room_is_cut_all_the_same() -> None:

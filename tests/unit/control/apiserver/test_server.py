@@ -301,6 +301,17 @@ def test_unknown_fields_warn_or_are_refused_as_the_client_wants(live: Live) -> N
     assert live.call("POST", f"{SERVICES}?fieldValidation=Strict", document).code == 400
 
 
+def test_a_field_that_stands_twice_is_named_with_its_path(live: Live) -> None:
+    body = b"""{"metadata": {"name": "web"},
+        "spec": {"type": "ClusterIP", "type": "ClusterIP", "ports": [{"port": 1, "port": 80}]}}"""
+    reply = live.call("POST", f"{SERVICES}?fieldValidation=Strict", body)
+    assert reply.code == 400
+    assert reply.document["message"].endswith(
+        'strict decoding error: duplicate field "spec.type", duplicate field "spec.ports[0].port"'
+    )
+    assert live.call("POST", f"{SERVICES}?fieldValidation=Ignore", body).code == 201
+
+
 # what kubectl asks first
 
 

@@ -1,0 +1,88 @@
+"""What of a container's log a reader gets."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.runtime.logs import ContainerLog
+
+
+@dataclass(frozen=True)
+class Wanted:
+    follow: bool = False
+    previous: bool = False
+    timestamps: bool = False
+    tail: int | None = None
+    since: float | None = None
+    limit_bytes: int | None = None
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.5
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def text(log: ContainerLog, wanted: Wanted) -> str:
+    return b"".join([piece async for piece in log.read(wanted)]).decode()
+
+
+def read(log: ContainerLog, wanted: Wanted) -> str:
+    return asyncio.run(text(log, wanted))
+
+
+def make(tmp_path: Path) -> tuple[ContainerLog, Time]:
+    time = Time()
+    return ContainerLog(tmp_path / "c.log", clock=time), time
+
+
+def test_a_tail_counts_lines_also_one_that_is_not_finished(tmp_path: Path) -> None:
+    log, _ = make(tmp_path)
+    log.append(b"one\ntw")
+    log.append(b"o\nthree")
+    assert read(log, Wanted()) == "one\ntwo\nthree"
+    assert read(log, Wanted(tail=2)) == "two\nthree"
+    assert read(log, Wanted(tail=0)) == ""
+
+
+def test_since_counts_from_the_lines_own_times(tmp_path: Path) -> None:
+    log, time = make(tmp_path)
+    log.append(b"old\n")
+    time.now += 100
+    log.append(b"new\n")
+    assert read(log, Wanted(since=50)) == "new\n"
+
+
+def test_every_line_has_its_time(tmp_path: Path) -> None:
+    log, time = make(tmp_path)
+    log.append(b"one\n")
+    time.now += 1
+    log.append(b"two\n")
+    assert read(log, Wanted(timestamps=True)) == (
+        "2027-01-15T08:00:00.500000000Z one\n2027-01-15T08:00:01.500000000Z two\n"
+    )
+
+
+def test_a_limit_cuts_in_bytes(tmp_path: Path) -> None:
+    log, _ = make(tmp_path)
+    log.append(b"one\ntwo\n")
+    assert read(log, Wanted(limit_bytes=5)) == "one\nt"
+
+
+def test_a_follower_gets_what_comes_until_the_run_ends(tmp_path: Path) -> None:
+    log, _ = make(tmp_path)
+    log.append(b"one\n")
+
+    async def body() -> str:
+        reading = asyncio.create_task(text(log, Wanted(follow=True)))
+        await asyncio.sleep(0)
+        log.append(b"two\n")
+        await asyncio.sleep(0)
+        log.close()
+        return await reading
+
+    assert asyncio.run(body()) == "one\ntwo\n"
