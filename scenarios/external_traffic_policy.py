@@ -15,7 +15,7 @@ is treated as that node's own, and its luck depends on the Pod that is picked.
 from testbed.cluster import Cluster
 from testbed.flow.tuples import endpoint
 from testbed.scenario import Steps, expect, scenario
-from testbed.scenario.expect import check
+from testbed.scenario.expect import check, picked, served_by
 from testbed.scenario.manifests import pod
 from testbed.scenario.traffic import answers, told
 
@@ -42,14 +42,14 @@ def external_traffic_policy(lab: Cluster, steps: Steps) -> None:
     first, _, bare = (endpoint(lab.node_addresses(n)[0], 30080) for n in ("w1", "w2", "w3"))
 
     with steps("Cluster: w1 may use the Pod on w2, and then hides the client from it"):
-        path = lab.probe_until("client", first, lambda p: p.backend == "default.web-2")
+        path = lab.probe_until("client", first, served_by("web-2"))
         steps.show(path)
         expect(path).masqueraded(at="w1").source_seen(*lab.node_addresses("w1"))
 
     with steps(
         "Cluster: a local Pod doesn't see the client's address either; IPv6 is no different"
     ):
-        path = lab.probe_until("client", first, lambda p: p.backend == "default.web-1")
+        path = lab.probe_until("client", first, served_by("web-1"))
         steps.mention(path)
         expect(path).masqueraded(at="w1").source_seen(*lab.node_addresses("w1"))
         path = lab.probe("client", endpoint(lab.node_addresses("w1")[1], 30080))
@@ -81,12 +81,12 @@ def external_traffic_policy(lab: Cluster, steps: Steps) -> None:
     with steps(
         "The same Pod asks w1. To w1 it looks like a Pod, so any Pod may be picked: web-1 is fine"
     ):
-        path = lab.probe_until("pod/caller", first, lambda p: p.backend == "default.web-1", **HASTE)
+        path = lab.probe_until("pod/caller", first, served_by("web-1"), **HASTE)
         steps.mention(path)
         expect(path).delivered_to("web-1").source_kept()
 
     with steps("If w1 picks web-2, the answer goes home past w1: nobody knows it, it is lost"):
-        path = lab.probe_until("pod/caller", first, lambda p: p.backend == "default.web-2", **HASTE)
+        path = lab.probe_until("pod/caller", first, picked("web-2"), **HASTE)
         steps.show(path)
         expect(path).translated(at="w1").not_masqueraded().dropped()
         check(path.verdict.direction == "reply", "it was the answer that got lost")

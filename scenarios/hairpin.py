@@ -7,9 +7,9 @@ the Pod sees its node as the client.
 """
 
 from testbed.cluster import Cluster
-from testbed.flow import Path
 from testbed.flow.tuples import endpoint
 from testbed.scenario import Steps, expect, scenario
+from testbed.scenario.expect import served_by
 from testbed.scenario.manifests import pod
 
 SERVICE = """
@@ -41,15 +41,11 @@ def hairpin(lab: Cluster, steps: Steps) -> None:
     lab.apply(pod("web-2", "w1", app="web"), pod("web-3", "w2", app="web"))
     for other in ("web-2", "web-3"):
         with steps(f"When {other} answers, the address is kept as usual"):
-            path = probe_until_served_by(lab, targets[0], other)
+            path = lab.probe_until("pod/web-1", targets[0], served_by(other))
             steps.mention(path)
             expect(path).source_kept().not_masqueraded()
 
     with steps("With several Pods, the call that comes home is still the masqueraded one"):
-        path = probe_until_served_by(lab, targets[0], "web-1")
+        path = lab.probe_until("pod/web-1", targets[0], served_by("web-1"))
         steps.mention(path)
         expect(path).masqueraded(at="w1")
-
-
-def probe_until_served_by(lab: Cluster, target: str, name: str) -> Path:
-    return lab.probe_until("pod/web-1", target, lambda path: path.backend == f"default.{name}")

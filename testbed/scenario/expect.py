@@ -7,12 +7,13 @@ the check, what was seen, and the whole path as evidence.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from testbed.errors import CheckFailedError
 from testbed.flow import (
     DELIVERED,
     DROPPED,
+    NO_LISTENER,
     NO_ROUTE,
     REFUSED,
     TIMEOUT,
@@ -61,6 +62,11 @@ class PathExpectation:
         good = arrived and any(where == name or is_pod_of(where, name) for name in names)
         seen = f"it ended in {where}" if where else "nothing was sent"
         return self._check(good, f"it reached {' or '.join(names)}", seen)
+
+    def nobody_listened(self) -> PathExpectation:
+        """It came to a Pod or machine where nothing listens on that port, which said so."""
+        verdict = self.path.verdict
+        return self._check(verdict.kind == NO_LISTENER, "nothing listens there", str(verdict))
 
     def refused(self, at: str | None = None) -> PathExpectation:
         """The client was told at once: an ICMP error or a reset (by a rule of namespace `at`)."""
@@ -120,6 +126,16 @@ class PathExpectation:
         where = self.path.translated_at()
         return self._check(at in where, f"DNAT at {at}", _at(where))
 
+    def not_translated(self) -> PathExpectation:
+        """Nobody rewrote the destination."""
+        where = self.path.translated_at()
+        return self._check(not where, "no DNAT anywhere", _at(where))
+
+    def arrived_at_port(self, port: int) -> PathExpectation:
+        """Where it ended, it was addressed to `port`."""
+        seen = self.path.hops[-1].after.destination_port if self.path.hops else 0
+        return self._check(seen == port, f"it arrived at port {port}", str(seen))
+
     # which way it took
 
     def through(self, *namespaces: str) -> PathExpectation:
@@ -175,6 +191,16 @@ def is_pod_of(backend: str, name: str) -> bool:
     namespace, _, pod = backend.partition(".")
     wanted_namespace, _, wanted = name.rpartition("/")
     return wanted_namespace in ("", namespace) and (pod == wanted or pod.startswith(f"{wanted}-"))
+
+
+def served_by(name: str) -> Callable[[Path], bool]:
+    """For Cluster.probe_until: paths that Pod `name`, or one whose name it begins, has answered."""
+    return lambda path: path.verdict.kind == DELIVERED and is_pod_of(path.backend, name)
+
+
+def picked(name: str) -> Callable[[Path], bool]:
+    """For Cluster.probe_until: paths that ended in Pod `name`, whatever became of the answer."""
+    return lambda path: is_pod_of(path.backend, name)
 
 
 def describe_rule(hit: RuleHit) -> str:
