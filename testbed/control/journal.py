@@ -1,13 +1,13 @@
 """The store on disk: what a killed control plane needs to go on where it was.
 
-Two files: `store.snapshot`, the whole state at one version, and `store.journal`, every change since.
-Both hold lines of JSON, `[version, resource, namespace, name, document]`, where the document is null
-for an object that is gone; a snapshot begins with a line that has its version and no resource.
+Two files: `store.snapshot`, the whole state at one version, and `store.journal`, every change
+since. Both hold lines of JSON, `[version, resource, namespace, name, document]`, where the document
+is null for an object that is gone; a snapshot begins with a line that has a version alone.
 
 A change is in the journal before anybody hears of it. It is handed to the kernel, not forced to the
 disk: the lab's namespaces don't outlive the machine either. A line that was being written when the
-process died is cut off; entries that the snapshot has already are passed over, so the journal can be
-emptied after a new snapshot has its name.
+process died is cut off; entries that the snapshot has already are passed over, so the journal can
+be emptied after a new snapshot has its name.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ class Journal:
             for entry, _ in _entries(data, SNAPSHOT):
                 version = max(version, _apply(objects, entry))
         data = (self._directory / JOURNAL).read_bytes()
-        good = 0
-        for entry, good in _entries(data, JOURNAL, torn=True):
+        self._size = 0
+        for entry, end in _entries(data, JOURNAL, torn=True):
+            self._size = end
             if entry[0] > version:
                 version = _apply(objects, entry)
-        if good < len(data):
-            os.ftruncate(self._file, good)
-        self._size = good
+        if self._size < len(data):
+            os.ftruncate(self._file, self._size)
         return version, objects
 
     def write(
