@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.api.documents import Document, load_documents, load_file
@@ -46,6 +47,52 @@ def _probe(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     return path_to_json(seen.path)
 
 
+def _resolve(cluster: Cluster, arguments: Arguments, tell: Tell) -> dict[str, Any]:
+    found = cluster.resolve(arguments["source"], arguments["question"], arguments["kind"])
+    return {
+        "problem": found.problem,
+        "answers": [record._asdict() | {"type": record.type.name} for record in found.answers],
+        "queries": [str(exchange) for exchange in found.exchanges],
+    }
+
+
+def _impair(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    action, place = arguments.pop("action"), arguments.pop("place", "")
+    match action:
+        case "link":
+            if arguments["down"]:
+                cluster.cut(place, arguments["direction"])
+            else:
+                cluster.mend(place)
+        case "node":
+            (cluster.stop_node if arguments["down"] else cluster.start_node)(place)
+        case "partition":
+            cluster.partition(**arguments)
+        case "set":
+            cluster.impair(place, **arguments)
+        case "clear":
+            cluster.clear_impairments()
+    return cluster.core.impairments.places
+
+
+def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
+    from testbed.lab import evidence
+
+    files, all_rules = arguments.pop("files"), arguments.pop("all_rules")
+    found = cluster.explain(**arguments.pop("request"), **arguments)
+    if file := files.get("html"):
+        evidence.write_html(Path(file), found)
+    if file := files.get("pcapng"):
+        evidence.write_pcapng(Path(file), found)
+    if file := files.get("bundle"):
+        evidence.write_bundle(Path(file), cluster, found)
+    return {
+        "json": found.as_json(),
+        "text": found.render(all_rules=all_rules),
+        "agrees": found.agrees,
+    }
+
+
 def _list(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     pods = {f"{pod.key.namespace}.{pod.key.name}": pod for pod in cluster.all_pods()}
     machines = {machine.name: machine for machine in cluster.topology.machines}
@@ -76,9 +123,17 @@ def _summary(service: Service) -> dict[str, str]:
     }
 
 
+def _proxy_explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    return cluster.core.proxies.find(arguments["subject"], arguments["nodes"])
+
+
 HANDLERS: dict[str, Handler] = {
+    "proxy-explain": _proxy_explain,
     "apply": _apply,
     "delete": _delete,
     "probe": _probe,
+    "explain": _explain,
     "list": _list,
+    "resolve": _resolve,
+    "impair": _impair,
 }

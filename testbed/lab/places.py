@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import difflib
+from ipaddress import ip_network
 
-from testbed.api.objects import IPV4, EndpointSlice, NamespacedName
+from testbed.api.objects import IPV4, EndpointSlice, NamespacedName, Service
+from testbed.cloud.balancer import ANNOTATION_DATA_PLANE
 from testbed.errors import UsageError
 from testbed.fabric.namespace import Namespace
 from testbed.lab.core import LabCore
 from testbed.oracle import targets
+from testbed.oracle.balancer import BalancerKind
+from testbed.oracle.expectation import Origin, Place
+from testbed.oracle.prediction import Cloud
 from testbed.oracle.service_targets import Target
+from testbed.oracle.targets import Start
 from testbed.oracle.world import Mode, Settings, World
 from testbed.runtime.sandboxes import namespace_name
 
@@ -22,7 +28,9 @@ def world_of(core: LabCore) -> World:
         modes={node: Mode(mode) for node, mode in options.node_proxies.items()},
         cluster_cidrs=options.cluster_cidrs,
         service_cidrs=options.service_cidrs,
+        extra_addresses=_bridge_addresses(core),
         pods_masqueraded=True,
+        spared=(*options.service_cidrs, *core.topology.networks.nodes),
     )
     slices = core.control.store.list("endpointslices")
     return World(
@@ -32,6 +40,58 @@ def world_of(core: LabCore) -> World:
         core.pods(),
         settings,
     )
+
+
+def _bridge_addresses(core: LabCore) -> dict[str, tuple[str, ...]]:
+    """What nodes have besides their InternalIPs: with Pod network `bridge`, the Pods' gateway."""
+    if core.options.pod_network != "bridge":
+        return {}
+    return {
+        node.name: tuple(str(ip_network(cidr)[1]) for cidr in node.pod_cidrs)
+        for node in core.nodes()
+    }
+
+
+def clients_of(core: LabCore) -> dict[str, tuple[str, ...]]:
+    """Every machine that is no node, with its addresses: FROM words of kind `client`."""
+    machines = core.topology.machines
+    return {m.name: m.addresses for m in machines if m.role not in ("node", "switch")}
+
+
+def start_of(core: LabCore, word: str, world: World, origin: Namespace) -> Start:
+    """Where packets from `origin`, which `word` means, start in the oracle's eyes."""
+    clients = clients_of(core)
+    if origin.name in clients:
+        return Start(word, Origin(Place.OUTSIDE), clients[origin.name])
+    if origin.name in world.nodes:
+        return Start(
+            f"node/{origin.name}", Origin(Place.NODE, origin.name), world.addresses[origin.name]
+        )
+    pod = next(
+        (
+            pod
+            for pod in world.pods.values()
+            if namespace_name((pod.key.namespace, pod.key.name)) == origin.name
+        ),
+        None,
+    )
+    if pod is None:
+        raise UsageError(f"{word}: nothing is known about what it should reach; use `probe`")
+    return Start(f"pod/{pod.key.name}", Origin(Place.POD, pod.node_name), pod.ips)
+
+
+def cloud_of(core: LabCore, service: Service | None) -> Cloud:
+    """The data plane in front of `service`, as the oracle needs to know it."""
+    chosen = core.options.cloud
+    if service is not None:
+        chosen = service.annotations.get(ANNOTATION_DATA_PLANE, chosen)
+    kind = {"nat": BalancerKind.NAT, "nat-masquerade": BalancerKind.NAT}.get(chosen)
+    if kind is None and chosen in ("dsr", "proxy"):
+        kind = BalancerKind(chosen)
+    balancers = core.topology.with_role("balancer")
+    family = 6 if service and service.ip_families[:1] == ("IPv6",) else 4
+    address = balancers[0].address(family) if balancers else ""
+    return Cloud(kind, address, keep_source=chosen == "nat")
 
 
 def origin_of(core: LabCore, word: str, world: World) -> Namespace:

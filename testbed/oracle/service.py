@@ -236,6 +236,7 @@ def leaving(world: World, arrival: Arrival, dst: str) -> Source:
         and arrival.place is Place.POD
         and arrival.source.kind is SourceKind.UNCHANGED
         and dst not in world.cluster_ranges
+        and dst not in world.spared_ranges
     ):
         address = world.primary(arrival.node, family_of(dst))
         return Source(SourceKind.NODE, address, arrival.node)

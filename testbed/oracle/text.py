@@ -18,7 +18,7 @@ SHOWN = 20
 def describe(heading: str, predictions: list[Prediction], unknown: list[str]) -> str:
     """The whole answer: one flow in full, several as a table with their reasons below."""
     lines = [*_wrapped(heading, ""), ""]
-    lines += _one(predictions[0]) if len(predictions) == 1 else _many(predictions)
+    lines += outcome(predictions[0]) if len(predictions) == 1 else _many(predictions)
     if unknown:
         lines += ["", "not known from these objects"]
         lines += [line for entry in unknown for line in _wrapped(f"- {entry}", "  ", "    ")]
@@ -28,7 +28,8 @@ def describe(heading: str, predictions: list[Prediction], unknown: list[str]) ->
 # -- one flow
 
 
-def _one(prediction: Prediction) -> list[str]:
+def outcome(prediction: Prediction) -> list[str]:
+    """One flow's expectation in full: verdict and reason, backends, the source they see."""
     expectation = prediction.expectation
     lines = _wrapped(f"{_headline(prediction)}: {expectation.reason}", "", "  ")
     backends = expectation.backends

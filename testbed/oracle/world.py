@@ -48,7 +48,8 @@ class Settings:
     its own family; a family without any is open) or ("primary",); empty is the mode's default
     (iptables: every local address, nftables: the primary one). `extra_addresses` are local
     addresses of a node that its Node object doesn't list. `pods_masqueraded`: the Pod network gives
-    a Pod's packets the node's address when they leave for an address outside the cluster CIDRs.
+    a Pod's packets the node's address when they leave for an address outside the cluster CIDRs and
+    outside of `spared` (CIDRs such as the node network; ip-masq-agent's nonMasqueradeCIDRs).
     """
 
     mode: Mode = Mode.IPTABLES
@@ -61,6 +62,7 @@ class Settings:
     localhost_nodeports: bool = True
     extra_addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pods_masqueraded: bool = False
+    spared: tuple[str, ...] = ()
 
     def mode_of(self, node: str) -> Mode:
         return self.modes.get(node, self.mode)
@@ -110,6 +112,7 @@ class World:
         self.pods = {pod.key: pod for pod in pods}
         self.cluster_ranges = Ranges(self.settings.cluster_cidrs)
         self.service_ranges = Ranges(self.settings.service_cidrs)
+        self.spared_ranges = Ranges(self.settings.spared)
         self.nodeport_ranges = Ranges(self.settings.nodeport_addresses)
         self.node_ranges = {n.name: Ranges(n.pod_cidrs) for n in self.nodes.values()}
         #: (address, protocol in lower case, port) → what answers there, on every node.

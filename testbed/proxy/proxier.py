@@ -278,6 +278,14 @@ class Proxier:
             if each.backend is not None and each.backend.rules is not None
         ]
 
+    def wanted(self) -> dict[str, str]:
+        """By family, the rules of the last sync as the kernel's tools print them."""
+        return {
+            family: each.backend.rules.text()
+            for family, each in self._families.items()
+            if each.backend is not None and each.backend.rules is not None
+        }
+
     def cleanup(self) -> None:
         """Remove every rule of ours from the node."""
         for each in self._families.values():

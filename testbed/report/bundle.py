@@ -84,5 +84,11 @@ def read_path(file: FilePath) -> Path:
         raise UsageError(f"{file} is no evidence bundle: {error}") from None
 
 
+def read_text(file: FilePath, name: str) -> str:
+    """A text in a bundle; "" where it has none of that name."""
+    with zipfile.ZipFile(file) as archive:
+        return archive.read(name).decode() if name in archive.namelist() else ""
+
+
 def _file_name(name: str) -> str:
     return "".join(each if each.isalnum() or each in "-_." else "_" for each in name)

@@ -25,6 +25,7 @@ LAYERS = {
     "testbed.dns": 2,
     "testbed.cloud": 2,
     "testbed.ingress": 2,
+    "testbed.compare": 2,
     "testbed.report": 2,
     "testbed.shell": 3,
     "testbed.features": 3,
@@ -42,6 +43,7 @@ LAYERS = {
     "testbed.proxy.proxier": 3,
     "testbed.proxy.external": 3,
     "testbed.dns.server": 3,
+    "testbed.dns.client": 3,
     "testbed.dns.forward": 3,
     "testbed.cloud.conntrack": 3,
     "testbed.cloud.dataplane": 3,
@@ -75,6 +77,7 @@ STRANGERS = [
     ("testbed.proxy.nftables", "testbed.proxy.iptables"),
     ("testbed.oracle", "testbed.proxy"),
     ("testbed.proxy", "testbed.oracle"),
+    ("testbed.compare", "testbed.proxy"),
     ("testbed.fabric", "testbed.api"),
 ]
 
