@@ -21,14 +21,19 @@ from testbed.cloud.dataplane import Site
 from testbed.cloud.fake import FakeCloud
 from testbed.control.client import RegistryClient
 from testbed.control.controllers.base import Manager
+from testbed.control.controllers.daemonset import DaemonSetController
 from testbed.control.controllers.deployment import DeploymentController
+from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.namespace import NamespaceController
+from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
 from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.controllers.service_lb import ServiceController
+from testbed.control.controllers.statefulset import StatefulSetController
 from testbed.control.envelope import WriteOptions
 from testbed.control.kubelet import Kubelet
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
@@ -136,9 +141,13 @@ class LabCore:
         manager.add(
             DeploymentController(client),
             ReplicaSetController(client),
+            StatefulSetController(client),
+            DaemonSetController(client),
             Scheduler(client),
             kubelet,
             EndpointSliceController(client),
+            EndpointsController(client),
+            EndpointSliceMirroringController(client),
             lifecycle,
             NamespaceController(client),
             GarbageCollector(client),
@@ -200,6 +209,7 @@ class LabCore:
         service = bootstrap.kubernetes_service(str(address))
         self.control.client.create("services", service)
         if not self.options.api:
+            self.control.manager.add(NamespaceDefaultsController(self.control.client))
             return
         from testbed.control.apiserver.server import ApiServer, loopback_socket
 
@@ -215,9 +225,11 @@ class LabCore:
             name=self.fabric.lab,
         )
         await self.api.start()
-        self.control.client.create(
-            "endpointslices", bootstrap.kubernetes_slice(router.address(4), API_PORT)
-        )
+        client, ca = self.control.client, self.api.credentials.ca
+        own = router.address(4)
+        client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))
+        client.create("endpoints", bootstrap.kubernetes_endpoints(own, API_PORT))
+        self.control.manager.add(NamespaceDefaultsController(client, ca))
 
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)
