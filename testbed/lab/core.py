@@ -41,6 +41,16 @@ from testbed.fabric.specs import Plan
 from testbed.lab import bootstrap
 from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
+from testbed.lab.twin import Twin
+from testbed.lab.twinning import (
+    TwinKubelet,
+    TwinPods,
+    TwinSlices,
+    recorded_pods,
+    recorded_slices,
+    store_nodes,
+    store_rest,
+)
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
@@ -83,8 +93,11 @@ class LabCore:
         topology: TopologySpec,
         options: LabOptions,
         loop: asyncio.AbstractEventLoop,
+        twin: Twin | None = None,
     ) -> None:
         self.fabric = fabric
+        self.twin = twin
+        self._twin_pods: TwinPods | None = None
         self.topology = topology
         self.options = options
         self.clock = LabClock(loop)
@@ -118,6 +131,10 @@ class LabCore:
         client = RegistryClient(registry, self.clock)
         manager = Manager(store, self.clock, self._wake)
         kubelet = Kubelet(client, self.sandboxes)
+        slices = EndpointSliceController(client)
+        if self.twin is not None:
+            kubelet = TwinKubelet(client, self.sandboxes, recorded_pods(self.twin))
+            slices = TwinSlices(client, recorded_slices(self.twin))
         lifecycle = NodeLifecycleController(client, kubelet.silent_for)
         self.sandboxes.exited = kubelet.exited
         manager.add(
@@ -125,7 +142,7 @@ class LabCore:
             ReplicaSetController(client),
             Scheduler(client),
             kubelet,
-            EndpointSliceController(client),
+            slices,
             lifecycle,
             NamespaceController(client),
             GarbageCollector(client),
@@ -134,6 +151,8 @@ class LabCore:
 
     def _cloud(self) -> FakeCloud | None:
         balancers = self.topology.with_role("balancer")
+        if self.twin is not None:
+            return None  # the recorded status stays
         if not balancers or self.options.cloud == "none":
             self.control.manager.add(ServiceController(self.control.client, None))
             return None
@@ -151,12 +170,13 @@ class LabCore:
         store = self.control.store
         for document in bootstrap.namespace_documents():
             store.create("namespaces", document)
-        now = store.timestamp()
-        for index, machine in enumerate(self.topology.nodes, 1):
-            cidrs = bootstrap.pod_cidrs(self.options.cluster_cidrs, index)
-            facts = bootstrap.NodeFacts(machine.name, machine.zone, machine.addresses, cidrs)
-            store.create("nodes", bootstrap.node_document(facts, now))
+        if self.twin is not None:
+            store_nodes(self.twin, store)
+        else:
+            self._register_nodes()
         self.fabric.deploy(self.network.node_plan(self.nodes()))
+        if self.twin is not None:
+            self._build_twin(self.twin, tell)
         await self._start_api()
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
         for node in self.nodes():
@@ -164,11 +184,30 @@ class LabCore:
         await self.settle()
         tell(f"proxy: {self.options.proxy}")
 
+    def _register_nodes(self) -> None:
+        store = self.control.store
+        now = store.timestamp()
+        for index, machine in enumerate(self.topology.nodes, 1):
+            cidrs = bootstrap.pod_cidrs(self.options.cluster_cidrs, index)
+            facts = bootstrap.NodeFacts(machine.name, machine.zone, machine.addresses, cidrs)
+            store.create("nodes", bootstrap.node_document(facts, now))
+
+    def _build_twin(self, twin: Twin, tell: Callable[[str], None]) -> None:
+        """The recorded Pods and Services; what can't be built is told in a line each."""
+        store_rest(twin, self.control.store)
+        self._twin_pods = TwinPods(twin, self.fabric, self._loop, self._plan_pod)
+        services = len(twin.documents["services"])
+        tell(f"twin of {len(twin.pods)} Pods and {services} Services")
+        for line in (*twin.omitted, *self._twin_pods.problems):
+            tell(f"not built: {line}")
+
     async def _start_api(self) -> None:
         """Service kubernetes; behind it, where it was asked for, the API server."""
         address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
         service = bootstrap.kubernetes_service(str(address))
-        self.control.client.create("services", service)
+        recorded = self.control.store.find("services", "default", "kubernetes") is not None
+        if not recorded:
+            self.control.client.create("services", service)
         if not self.options.api:
             return
         from testbed.control.apiserver.server import ApiServer, loopback_socket
@@ -185,9 +224,10 @@ class LabCore:
             name=self.fabric.lab,
         )
         await self.api.start()
-        self.control.client.create(
-            "endpointslices", bootstrap.kubernetes_slice(router.address(4), API_PORT)
-        )
+        if not recorded:
+            self.control.client.create(
+                "endpointslices", bootstrap.kubernetes_slice(router.address(4), API_PORT)
+            )
 
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)
@@ -238,6 +278,8 @@ class LabCore:
         if self.cloud is not None:
             self.cloud.close()
         self.proxies.close()
+        if self._twin_pods is not None:
+            self._twin_pods.close()
         self.sandboxes.close()
 
     # reading
