@@ -47,6 +47,34 @@ def _probe(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     return path_to_json(seen.path)
 
 
+def _resolve(cluster: Cluster, arguments: Arguments, tell: Tell) -> dict[str, Any]:
+    found = cluster.resolve(arguments["source"], arguments["question"], arguments["kind"])
+    return {
+        "problem": found.problem,
+        "answers": [record._asdict() | {"type": record.type.name} for record in found.answers],
+        "queries": [str(exchange) for exchange in found.exchanges],
+    }
+
+
+def _impair(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    action, place = arguments.pop("action"), arguments.pop("place", "")
+    match action:
+        case "link":
+            if arguments["down"]:
+                cluster.cut(place, arguments["direction"])
+            else:
+                cluster.mend(place)
+        case "node":
+            (cluster.stop_node if arguments["down"] else cluster.start_node)(place)
+        case "partition":
+            cluster.partition(**arguments)
+        case "set":
+            cluster.impair(place, **arguments)
+        case "clear":
+            cluster.clear_impairments()
+    return cluster.core.impairments.places
+
+
 def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     from testbed.lab import evidence
 
@@ -95,10 +123,17 @@ def _summary(service: Service) -> dict[str, str]:
     }
 
 
+def _proxy_explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    return cluster.core.proxies.find(arguments["subject"], arguments["nodes"])
+
+
 HANDLERS: dict[str, Handler] = {
+    "proxy-explain": _proxy_explain,
     "apply": _apply,
     "delete": _delete,
     "probe": _probe,
     "explain": _explain,
     "list": _list,
+    "resolve": _resolve,
+    "impair": _impair,
 }

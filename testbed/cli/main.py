@@ -21,6 +21,8 @@ VERBS = {
     "apply": ("testbed.cli.apply", "apply Kubernetes manifests to a lab"),
     "explain": ("testbed.cli.explain", "send one flow, show its path, compare with the promise"),
     "probe": ("testbed.cli.probe", "send one flow through a lab and show its path"),
+    "resolve": ("testbed.cli.resolve", "look a DNS name up as a Pod or a machine does"),
+    "impair": ("testbed.cli.impair", "break or slow down links, nodes and networks"),
     "kubectl": ("testbed.cli.kubectl", "run kubectl on a lab"),
     "env": ("testbed.cli.env", "print the shell settings that make kubectl use a lab"),
     "predict": ("testbed.cli.predict", "say what a Service promises for a flow, offline"),

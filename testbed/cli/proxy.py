@@ -42,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "an address, and print the rules that lead there. A prefix of a name will do.",
     )
     explain.add_argument("name", help="KUBE-SEP-XQWD6PXGZUTOOIVQ, affinity-…, 10.96.10.1:80 …")
+    explain.add_argument("--lab", metavar="NAME", help="in this running lab, instead of -f")
     _add_objects(explain)
     _add_settings(explain)
 
@@ -57,7 +58,7 @@ def _add_objects(parser: argparse.ArgumentParser) -> None:
         "--filename",
         metavar="FILE",
         action="append",
-        required=True,
+        default=[],
         help="objects as YAML or JSON; `-` is standard input; repeats",
     )
     parser.add_argument(
@@ -139,6 +140,8 @@ def _render(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    if args.lab is not None:
+        return _explain_in_lab(args)
     from testbed.proxy.explain import Explainer
 
     world = _world(args)
@@ -149,10 +152,24 @@ def _explain(args: argparse.Namespace) -> int:
         problems.update(dict.fromkeys(state.problems))
         for explanation in Explainer(rules, state).find(args.name):
             found.append(f"{output.node} {output.family} {output.mode}: {explanation}")
-    if not found:
-        raise UsageError(f"no chain, set, element or address here is named {args.name!r}, or so")
-    print("\n\n".join(found))
+    _print_found(args.name, found)
     return _finish(problems)
+
+
+def _explain_in_lab(args: argparse.Namespace) -> int:
+    from testbed.cli import daemon
+
+    if args.filename:
+        raise UsageError("--lab and -f: one of them")
+    found = daemon.ask(args.lab, "proxy-explain", subject=args.name, nodes=args.node)
+    _print_found(args.name, found)
+    return EXIT_OK
+
+
+def _print_found(name: str, found: list[str]) -> None:
+    if not found:
+        raise UsageError(f"no chain, set, element or address here is named {name!r}, or so")
+    print("\n\n".join(found))
 
 
 def _outputs(

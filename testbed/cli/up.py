@@ -35,6 +35,10 @@ def add_parser(
         "dump (kubectl get ns,svc,endpointslices,nodes,pods,servicecidrs -A -o yaml) at their "
         "recorded addresses; what can't be built is named",
     )
+    parser.add_argument("--no-dns", action="store_true", help="leave cluster DNS out")
+    parser.add_argument(
+        "--dns-command", default="", metavar="COREDNS", help="a CoreDNS binary that serves instead"
+    )
     add_lab(parser)
     add_lab_settings(parser)
     return parser
@@ -46,8 +50,9 @@ def run(args: argparse.Namespace) -> int:
     name = check_lab_name(args.lab)
     if name in daemon.running_labs():
         raise UsageError(f"lab {name!r} is running already; end it with: testbed down --lab {name}")
-    settings = {**lab_settings(args), "api": True}
     recorded = handlers.read_manifests(args.objects)
+    names = {"dns": not args.no_dns and not recorded, "dns_command": args.dns_command}
+    settings = {**lab_settings(args), **names, "api": True}
     manifests = handlers.read_manifests(args.filename)
     begin = time.perf_counter()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from testbed.api.admission import Admission, Settings
 from testbed.api.documents import Document, name_of, namespace_of
-from testbed.api.objects import NamespacedName, Node, Pod, Service
+from testbed.api.objects import EndpointSlice, NamespacedName, Node, Pod, Service
 from testbed.api.resources import ResourceType, by_kind, by_name
 from testbed.clock import LabClock
 from testbed.cloud.balancer import DataPlane
@@ -21,14 +21,19 @@ from testbed.cloud.dataplane import Site
 from testbed.cloud.fake import FakeCloud
 from testbed.control.client import RegistryClient
 from testbed.control.controllers.base import Manager
+from testbed.control.controllers.daemonset import DaemonSetController
 from testbed.control.controllers.deployment import DeploymentController
+from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.namespace import NamespaceController
+from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
 from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
 from testbed.control.controllers.service_lb import ServiceController
+from testbed.control.controllers.statefulset import StatefulSetController
 from testbed.control.envelope import WriteOptions
 from testbed.control.kubelet import Kubelet
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
@@ -39,6 +44,8 @@ from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.specs import Plan
 from testbed.lab import bootstrap
+from testbed.lab.dns import DNS_IMAGE, LabDns, with_command
+from testbed.lab.impair import LabImpairments
 from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.lab.twin import Twin
@@ -57,7 +64,7 @@ from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
 from testbed.runtime.images import Images
-from testbed.runtime.sandboxes import Sandboxes
+from testbed.runtime.sandboxes import Sandboxes, namespace_name
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
@@ -108,7 +115,11 @@ class LabCore:
         images = Images.load(options.images)
         self.sandboxes = Sandboxes(fabric, loop, directory, self._plan_pod, images)
         self.control = self._control_plane()
-        self.proxies = NodeProxies(self.control.store)
+        self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
+        self.dns = LabDns(fabric, topology, self.control.store)
+        self.impairments = LabImpairments(fabric, topology, self._addresses_of)
+        self.control.kubelet.node_resolver = self.dns.outside
+        self.sandboxes.applications[DNS_IMAGE] = self.dns.serve
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
@@ -118,9 +129,16 @@ class LabCore:
 
     def _pod_network(self) -> PodNetwork:
         options = self.options
-        networks = ClusterNetworks(
-            options.cluster_cidrs, options.service_cidrs, self.topology.networks.nodes
+        nodes = self.topology.networks.nodes
+        inside = [ipaddress.ip_network(cidr) for cidr in nodes]
+        strangers = tuple(
+            address
+            for machine in self.topology.machines
+            if machine.role != "node"
+            for address in machine.addresses
+            if any(ipaddress.ip_address(address) in network for network in inside)
         )
+        networks = ClusterNetworks(options.cluster_cidrs, options.service_cidrs, nodes, strangers)
         return pod_network(options.pod_network, networks)
 
     def _control_plane(self) -> ControlPlane:
@@ -140,9 +158,13 @@ class LabCore:
         manager.add(
             DeploymentController(client),
             ReplicaSetController(client),
+            StatefulSetController(client),
+            DaemonSetController(client),
             Scheduler(client),
             kubelet,
             slices,
+            EndpointsController(client),
+            EndpointSliceMirroringController(client),
             lifecycle,
             NamespaceController(client),
             GarbageCollector(client),
@@ -158,7 +180,11 @@ class LabCore:
             return None
         site = site_of(self.fabric, self.topology, balancers[0], run_directory(self.fabric.lab))
         cloud = FakeCloud(
-            site, self.clock, data_plane=DataPlane(self.options.cloud), loop=self._loop
+            site,
+            self.clock,
+            data_plane=DataPlane(self.options.cloud),
+            names=self.dns.public,
+            loop=self._loop,
         )
         self.control.manager.add(ServiceController(self.control.client, cloud))
         return cloud
@@ -181,6 +207,9 @@ class LabCore:
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
         for node in self.nodes():
             self._start_proxy(node)
+        self.dns.start_public()
+        if self.options.dns:
+            self._start_dns()
         await self.settle()
         tell(f"proxy: {self.options.proxy}")
 
@@ -201,6 +230,16 @@ class LabCore:
         for line in (*twin.omitted, *self._twin_pods.problems):
             tell(f"not built: {line}")
 
+    def _start_dns(self) -> None:
+        """Cluster DNS: its Service and Deployment, whose Pods run it."""
+        wanted = self.dns.start_cluster(self.options.service_cidrs[0])
+        if self.api is not None and self.options.dns_command:
+            directory = run_directory(self.fabric.lab)
+            address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
+            self.api.write_kubeconfig(directory / "dns.kubeconfig", f"https://{address}:443")
+            wanted = with_command(wanted, self.options.dns_command, directory, self.dns.upstreams)
+        self.apply(wanted)
+
     async def _start_api(self) -> None:
         """Service kubernetes; behind it, where it was asked for, the API server."""
         address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
@@ -209,6 +248,7 @@ class LabCore:
         if not recorded:
             self.control.client.create("services", service)
         if not self.options.api:
+            self.control.manager.add(NamespaceDefaultsController(self.control.client))
             return
         from testbed.control.apiserver.server import ApiServer, loopback_socket
 
@@ -224,10 +264,12 @@ class LabCore:
             name=self.fabric.lab,
         )
         await self.api.start()
+        client, ca = self.control.client, self.api.credentials.ca
+        own = router.address(4)
         if not recorded:
-            self.control.client.create(
-                "endpointslices", bootstrap.kubernetes_slice(router.address(4), API_PORT)
-            )
+            client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))
+            client.create("endpoints", bootstrap.kubernetes_endpoints(own, API_PORT))
+        self.control.manager.add(NamespaceDefaultsController(client, ca))
 
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)
@@ -281,6 +323,7 @@ class LabCore:
         if self._twin_pods is not None:
             self._twin_pods.close()
         self.sandboxes.close()
+        self.dns.close()
 
     # reading
 
@@ -295,6 +338,14 @@ class LabCore:
     def services(self, namespace: str | None = None) -> list[Service]:
         """The Services, in order of namespace and name."""
         return [Service.from_document(d) for d in self.control.store.list("services", namespace)]
+
+    def slices_of(self, service: NamespacedName) -> list[Document]:
+        """The EndpointSlices of a Service, in order of their names."""
+        return [
+            document
+            for document in self.control.store.list("endpointslices", service.namespace)
+            if EndpointSlice.from_document(document).service == service
+        ]
 
     def _plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
         document = self.control.store.get("nodes", "", node)
@@ -366,6 +417,12 @@ class LabCore:
             for near, far in ((cable.left, cable.right), (cable.right, cable.left)):
                 if near[0] == name:
                     self.fabric.set_link(*far, up=up)
+
+    def _addresses_of(self, place: str) -> tuple[str, ...]:
+        for pod in self.pods():
+            if namespace_name((pod.key.namespace, pod.key.name)) == place:
+                return pod.ips
+        return self.topology.machine(place).addresses
 
     def set_proxy(self, node: str, mode: str) -> None:
         """Change a node's proxy mode."""

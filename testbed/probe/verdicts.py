@@ -15,6 +15,7 @@ from testbed.flow.paths import (
     RuleHit,
     Verdict,
 )
+from testbed.flow.tuples import endpoint
 from testbed.probe.trails import Trail
 
 _NO_ROUTE = ("network unreachable", "host unreachable", "no route", "address unreachable")
@@ -53,11 +54,24 @@ def judge(
         return _unanswered(origin, hops[-1], ending), ""
     if not _came_home(reply[-1], origin):
         return _answer_lost(hops, reply, answer), _backend(reply)
+    if ending.kind == "timeout" and (lost := _from_a_stranger(hops[0], reply[-1], answer)):
+        return lost, _backend(reply)
     return _answered(hops[-1], reply, answer)
 
 
 def _came_home(last: Hop, origin: str) -> bool:
     return last.namespace == origin and not last.interface_out and not _stopped_by(last)
+
+
+def _from_a_stranger(first: Hop, last: Hop, answer: Trail) -> Verdict | None:
+    """An answer that nobody translated back: no socket of the client's knows its sender."""
+    expected = first.before.reversed()
+    if answer.headers.is_icmp_error or last.after == expected:
+        return None
+    came = endpoint(last.after.source, last.after.source_port)
+    asked = endpoint(expected.source, expected.source_port)
+    detail = f"the answer ({answer.headers.summary}) came from {came}, not from {asked}"
+    return Verdict(DROPPED, where=last.namespace, detail=detail, direction="reply")
 
 
 def _backend(reply: tuple[Hop, ...]) -> str:

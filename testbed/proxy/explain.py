@@ -78,6 +78,10 @@ class Explainer:
         self._inside: dict[str, list[Item]] | None = None
         self._toward: dict[str, list[Item]] = {}
 
+    @property
+    def family(self) -> str:
+        return self._state.family
+
     def meaning(self, text: str, place: str = "") -> str:
         """A chain, set or map by name, or a rule of chain `place`, in words; "" if unknown.
 

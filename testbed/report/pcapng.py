@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from testbed.flow.paths import Hop, Path
 from testbed.flow.sightings import Frame
+from testbed.report.stops import stops
+from testbed.report.words import meaning, verdict
 
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
 _END, _COMMENT = 0, 1
@@ -88,6 +90,7 @@ def path_comments(path: Path, frames: Sequence[Frame]) -> dict[Place, str]:
     """What `path` says about its frames: hop number, translations, rules with a meaning, verdict.
 
     `frames` are the path's own; the comment goes to the frame that left a hop, or ended there.
+    Numbers are those of the text and the page; switches have none.
     """
     comments: dict[Place, str] = {}
     for leg in path.legs:
@@ -99,19 +102,21 @@ def path_comments(path: Path, frames: Sequence[Frame]) -> dict[Place, str]:
             )
             for frame in frames
         }
-        for number, hop in enumerate([*leg.hops, *leg.reply], 1):
-            place = by_place.get((hop.end, hop.namespace))
-            if place is None:
-                continue
-            words = [f"hop {number}", *(str(nat) for nat in hop.nat), *_rule_words(hop)]
-            if hop is leg.hops[-1]:
-                words.append(f"verdict: {leg.verdict}")
-            comments[place] = "; ".join(words)
+        for stop in stops(leg):
+            said = [f"hop {stop.number}", *(str(nat) for nat in stop.hop.nat)]
+            said += _rule_words(stop.hop)
+            if stop.hop is leg.hops[-1]:
+                said.append(f"verdict: {verdict(leg)}")
+            if (place := by_place.get((stop.hop.end, stop.hop.namespace))) is not None:
+                comments[place] = "; ".join(said)
+            for hop in stop.switches:
+                if (place := by_place.get((hop.end, hop.namespace))) is not None:
+                    comments[place] = f"switched on after hop {stop.number}"
     return comments
 
 
 def _rule_words(hop: Hop) -> list[str]:
-    return [f"{hit.table} {hit.chain} = {hit.meaning}" for hit in hop.rules if hit.meaning]
+    return [f"{hit.table} {hit.chain} = {meaning(hit)}" for hit in hop.rules if hit.meaning]
 
 
 def _block(kind: int, body: bytes) -> bytes:

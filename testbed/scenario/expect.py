@@ -7,10 +7,21 @@ the check, what was seen, and the whole path as evidence.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from testbed.errors import CheckFailedError
-from testbed.flow import DELIVERED, DROPPED, NO_ROUTE, REFUSED, TIMEOUT, Hop, Path, RuleHit
+from testbed.flow import (
+    DELIVERED,
+    DROPPED,
+    NO_LISTENER,
+    NO_ROUTE,
+    REFUSED,
+    TIMEOUT,
+    Hop,
+    Path,
+    RuleHit,
+    Verdict,
+)
 from testbed.report.text import render
 from testbed.scenario.steps import current_steps
 
@@ -44,17 +55,30 @@ class PathExpectation:
         wanted = " or ".join(names) if names else "a Pod"
         return self._check(good, f"delivered to {wanted}", f"{kind} {backend}".strip())
 
+    def reached(self, *names: str) -> PathExpectation:
+        """The packet came to one of these Pods or machines, whether or not something answered."""
+        where = self.path.hops[-1].namespace if self.path.hops else ""
+        arrived = bool(self.path.hops) and not self.path.hops[-1].interface_out
+        good = arrived and any(where == name or is_pod_of(where, name) for name in names)
+        seen = f"it ended in {where}" if where else "nothing was sent"
+        return self._check(good, f"it reached {' or '.join(names)}", seen)
+
+    def nobody_listened(self) -> PathExpectation:
+        """It came to a Pod or machine where nothing listens on that port, which said so."""
+        verdict = self.path.verdict
+        return self._check(verdict.kind == NO_LISTENER, "nothing listens there", str(verdict))
+
     def refused(self, at: str | None = None) -> PathExpectation:
         """The client was told at once: an ICMP error or a reset (by a rule of namespace `at`)."""
         verdict = self.path.verdict
         good = verdict.kind == REFUSED and at in (None, verdict.where)
-        return self._check(good, f"refused{_place(at)}", str(verdict))
+        return self._check(good, f"refused{_place(at)}{_by(verdict)}", str(verdict))
 
     def dropped(self, at: str | None = None) -> PathExpectation:
         """The packet disappeared without a word (by a rule of namespace `at`)."""
         verdict = self.path.verdict
         good = verdict.kind == DROPPED and at in (None, verdict.where)
-        return self._check(good, f"dropped{_place(at)}", str(verdict))
+        return self._check(good, f"dropped{_place(at)}{_by(verdict)}", str(verdict))
 
     def not_delivered(self) -> PathExpectation:
         """No Pod took it, whatever the way of failing."""
@@ -101,6 +125,16 @@ class PathExpectation:
         """The destination was rewritten (DNAT) in namespace `at`."""
         where = self.path.translated_at()
         return self._check(at in where, f"DNAT at {at}", _at(where))
+
+    def not_translated(self) -> PathExpectation:
+        """Nobody rewrote the destination."""
+        where = self.path.translated_at()
+        return self._check(not where, "no DNAT anywhere", _at(where))
+
+    def arrived_at_port(self, port: int) -> PathExpectation:
+        """Where it ended, it was addressed to `port`."""
+        seen = self.path.hops[-1].after.destination_port if self.path.hops else 0
+        return self._check(seen == port, f"it arrived at port {port}", str(seen))
 
     # which way it took
 
@@ -159,6 +193,16 @@ def is_pod_of(backend: str, name: str) -> bool:
     return wanted_namespace in ("", namespace) and (pod == wanted or pod.startswith(f"{wanted}-"))
 
 
+def served_by(name: str) -> Callable[[Path], bool]:
+    """For Cluster.probe_until: paths that Pod `name`, or one whose name it begins, has answered."""
+    return lambda path: path.verdict.kind == DELIVERED and is_pod_of(path.backend, name)
+
+
+def picked(name: str) -> Callable[[Path], bool]:
+    """For Cluster.probe_until: paths that ended in Pod `name`, whatever became of the answer."""
+    return lambda path: is_pod_of(path.backend, name)
+
+
 def describe_rule(hit: RuleHit) -> str:
     """A rule in one line: where it is, and its meaning or text."""
     return f"{hit.table} {hit.chain}: {hit.meaning or hit.text}"
@@ -171,6 +215,10 @@ def _has_words(hit: RuleHit, words: Iterable[str]) -> bool:
 
 def _is_dnat(hit: RuleHit) -> bool:
     return "-j DNAT" in hit.text or " dnat " in f" {hit.text} "
+
+
+def _by(verdict: Verdict) -> str:
+    return f" by {describe_rule(verdict.rule)}" if verdict.rule else ""
 
 
 def _where(at: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -9,7 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.flow import Path, path_to_json
-from testbed.report.text import render
+from testbed.report.text import WIDTH, render, summary
+
+#: How far the lines of a step stand below its title, in columns.
+_INDENT = 5
 
 _current: ContextVar[Steps | None] = ContextVar("steps", default=None)
 
@@ -47,19 +51,35 @@ class Steps:
         """Print a path, and keep it as evidence."""
         step = self._step()
         step.paths.append(path)
-        for line in render(path).splitlines():
+        for line in render(path, brief=True).splitlines():
             step.lines.append(line)
-            self._tell(f"     {line}" if line else "")
+            self._tell(f"{' ' * _INDENT}{line}" if line else "")
+
+    def mention(self, path: Path) -> None:
+        """Print a path in one line, and keep all of it as evidence."""
+        self._step().paths.append(path)
+        self.note(summary(path))
 
     def note(self, line: str) -> None:
         """Print a remark below the step."""
         self._step().lines.append(line)
-        self._tell(f"     {line}")
+        self._say(line, "")
 
     def held(self, sentence: str) -> None:
         """A check held."""
         self._step().held.append(sentence)
-        self._tell(f"     ✓ {sentence}")
+        self._say(sentence, "✓ ")
+
+    def _say(self, words: str, mark: str) -> None:
+        indent = " " * _INDENT
+        for line in textwrap.wrap(
+            words,
+            WIDTH,
+            initial_indent=indent + mark,
+            subsequent_indent=indent + "  ",
+            break_on_hyphens=False,
+        ):
+            self._tell(line)
 
     def _step(self) -> Step:
         if not self.steps:

@@ -46,8 +46,9 @@ async def answer(call: Call, registry: Registry, pods: PodBackend | None) -> web
         and request.method in ("GET", "HEAD")
         and not request.path.endswith("/")
     ):
-        query = f"?{request.query_string}" if request.query_string else ""
-        return web.Response(status=301, headers={"Location": f"{request.path}/{query}"})
+        query = f"?{request.rel_url.raw_query_string}" if request.query_string else ""
+        location = f"{request.rel_url.raw_path}/{query}"  # as it was sent: nothing to escape
+        return web.Response(status=301, headers={"Location": location})
     scheme, name, port = _split(call.target.name)
     if scheme not in ("", "http"):
         raise status.bad_request(f"the proxy has no scheme {scheme!r}")
@@ -136,7 +137,7 @@ def _request(call: Call) -> bytes:
     if request.path.endswith("/") and call.target.rest:
         path += "/"
     if request.query_string:
-        path += f"?{request.query_string}"
+        path += f"?{request.rel_url.raw_query_string}"
     lines = [f"{request.method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
     lines += [
         f"{name}: {value}"
@@ -161,7 +162,7 @@ async def _response(reader: asyncio.StreamReader, method: str) -> web.Response:
         body = await _body(reader, headers)
     response = web.Response(status=code, body=body)
     for name, value in pairs:
-        if name.strip().lower() not in _HOP_HEADERS:
+        if name.strip().lower() not in _HOP_HEADERS and (name + value).strip().isprintable():
             response.headers[name.strip()] = value.strip()
     return response
 

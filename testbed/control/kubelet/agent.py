@@ -20,7 +20,10 @@ from testbed.control.kubelet.runtime import PodRuntime, Sandbox
 from testbed.control.kubelet.state import Role, RunningPod, containers_of
 from testbed.control.kubelet.status import phase_of, pod_status
 from testbed.control.store import Event, EventType
+from testbed.dns.resolv import ResolvConf
 
+#: That of nodes which know no DNS server.
+NO_RESOLVER = ResolvConf(())
 #: Seconds until a sandbox that couldn't be made is tried again.
 SANDBOX_RETRY = 10.0
 
@@ -30,9 +33,12 @@ class Kubelet(Controller):
 
     resources = ("pods", "services", "nodes")
 
-    def __init__(self, api: ClusterApi, runtime: PodRuntime) -> None:
+    def __init__(
+        self, api: ClusterApi, runtime: PodRuntime, node_resolver: ResolvConf = NO_RESOLVER
+    ) -> None:
         super().__init__(api)
         self._runtime = runtime
+        self.node_resolver = node_resolver
         self._running: dict[str, RunningPod] = {}
         self._addresses: dict[str, NodeAddresses] = {}
         self._nodes: dict[str, tuple[Document, Node]] = {}
@@ -177,7 +183,7 @@ class Kubelet(Controller):
             message = f"Failed to create pod sandbox: node {node.name} has no free address"
             self.api.event(pod, "Warning", "FailedCreatePodSandBox", message)
             return None
-        made = pod_files(pod, addresses, self.store.find)
+        made = pod_files(pod, addresses, self.store.find, self.node_resolver)
         for problem in made.problems:
             self.api.event(pod, "Warning", "DNSConfigForming", problem)
         key = namespace_of(pod), name_of(pod)

@@ -138,3 +138,39 @@ def test_a_kill_at_any_moment_leaves_nothing_that_clean_does_not_find(
 def test_mininet_s_view_is_of_the_same_machines(lab: Cluster) -> None:
     assert "172.18.0.11" in lab.net["w1"].cmd("ip -brief address")
     assert lab.net.pingFull([lab.net["client"], lab.net["w1"]])[0][2][0:2] == (1, 1)
+
+
+@pytest.mark.testbed("single_node")
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
+def test_rules_that_someone_flushes_come_back_and_foreign_ones_stay(
+    lab: Cluster, mode: str
+) -> None:
+    lab.set_proxy(mode)
+    lab.apply(MANIFEST)
+    node = lab.fabric.namespace("w1")
+    if mode == "iptables":
+        node.run(["iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "192.0.2.99", "-j", "RETURN"])
+        node.run(["iptables", "-t", "nat", "-F", "KUBE-SERVICES"])
+    else:
+        node.run(["nft", "add table ip foreign"])
+        node.run(["nft", "flush chain ip kube-proxy services"])
+    assert lab.exchange("client", "172.18.0.11:30007", timeout=0.3).kind != "answered"
+    lab.advance(31)
+    assert lab.exchange("client", "172.18.0.11:30007").kind == "answered"
+    if mode == "iptables":
+        assert "192.0.2.99" in node.run(["iptables-save", "-t", "nat"])
+    else:
+        assert "table ip foreign" in node.run(["nft", "list", "tables"])
+
+
+@pytest.mark.testbed("single_node")
+def test_a_proxy_mode_changes_in_a_running_lab(lab: Cluster) -> None:
+    lab.apply(MANIFEST)
+    for mode in ("nftables", "iptables", "none", "nftables"):
+        lab.set_proxy(mode)
+        rules = lab.fabric.namespace("w1").run(["iptables-save"])
+        tables = lab.fabric.namespace("w1").run(["nft", "list", "tables"])
+        assert ("KUBE-SERVICES" in rules) == (mode == "iptables")
+        assert ("table ip kube-proxy" in tables) == (mode == "nftables")
+        answered = lab.exchange("client", "172.18.0.11:30007", timeout=0.3).kind == "answered"
+        assert answered == (mode != "none")

@@ -54,7 +54,7 @@ def test_tshark_shows_names_comments_and_nanoseconds(tmp_path: Path) -> None:
         [
             "w1/eth0",
             "1700000000.123456796",
-            "hop 2; DNAT 10.0.0.2:7 → 10.244.1.5:8; verdict: delivered at w1",
+            "hop 2; DNAT 10.0.0.2:7 → 10.244.1.5:8; verdict: delivered to w1",
             "7",
         ],
     ]

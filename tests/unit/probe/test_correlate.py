@@ -293,6 +293,18 @@ def test_a_lost_answer_is_said_to_be_the_answer() -> None:
     assert path.backend == "web"
 
 
+def test_an_answer_that_nobody_translated_back_is_lost_though_it_came_home() -> None:
+    script = Script()
+    arrived = Flow("tcp", CLIENT, 40000, POD, 8080)
+    script.cross(SYN_SENT, ">client/eth0", "<w1/eth0")
+    script.cross(tcp_packet(arrived, SYN, ttl=62), ">w1/veth0", "<web/eth0")
+    past = tcp_packet(arrived.reversed(), SYN | ACK, 7000, 1001, ip_id=0)
+    script.cross(past, ">web/eth0", "<client/eth0")
+    verdict = path_of(script).verdict
+    assert (verdict.kind, verdict.where, verdict.direction) == (DROPPED, "client", "reply")
+    assert verdict.detail.endswith(f"came from {POD}:8080, not from {VIP}:80")
+
+
 def test_an_answer_from_beyond_the_watched_namespaces_is_a_gap() -> None:
     script = Script()
     script.cross(SYN_SENT, ">client/eth0", "<w1/eth0")

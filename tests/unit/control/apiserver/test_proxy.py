@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from testbed.api.documents import Document, name_of
 from testbed.control.apiserver.pods import LogOptions, Streams
@@ -105,6 +106,17 @@ def test_what_cannot_be_reached_is_unavailable(live: Live) -> None:
     assert live.call("GET", f"{DEFAULT}/pods/p:81/proxy/").code == 503
     assert live.call("GET", f"{DEFAULT}/services/web:dns/proxy/").code == 503
     assert live.call("GET", f"{DEFAULT}/services/none/proxy/").code == 404
+
+
+@pytest.mark.parametrize("name", ["p", "%00%0d%0aX-Own:%201"])
+def test_a_path_without_its_slash_is_sent_there_as_it_came(live: Live, name: str) -> None:
+    async def ask() -> tuple[int, str]:
+        url = URL(f"{live.server.url}{DEFAULT}/pods/{name}/proxy?a=%0a", encoded=True)
+        headers = {"Authorization": f"Bearer {live.server.credentials.token}"}
+        async with live.session.get(url, headers=headers, allow_redirects=False) as response:
+            return response.status, response.headers["Location"]
+
+    assert live.run(ask()) == (301, f"{DEFAULT}/pods/{name}/proxy/?a=%0a")
 
 
 def recorded() -> list[tuple[str, str]]:
