@@ -29,6 +29,7 @@ from testbed.lab.lookup import Asker, asker_of, name_in, named_target, port_of
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
 from testbed.lab.places import key_of, origin_of, target_of, world_of
+from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
@@ -49,6 +50,9 @@ Manifest = str | FilePath | Document | Iterable[Document]
 class Cluster:
     """A lab: `topology` is a name of topologies/, a file, or a Topo; `options` are LabOptions.
 
+    `from_objects` makes it the twin of a recorded cluster instead: the nodes, Pods and Services of
+    a dump at their recorded addresses (lab.twin).
+
     Every method may be called from any thread; a change returns when the lab has come to rest.
     Raises UsageError for a bad name or topology, CannotRunError where namespaces can't be made.
     """
@@ -57,15 +61,17 @@ class Cluster:
         self,
         topology: Any = "three_nodes",
         *,
+        from_objects: Manifest | None = None,
         name: str | None = None,
         tell: Callable[[str], None] = lambda line: None,
         **options: Any,
     ) -> None:
         self.name = name or f"lab-{os.getpid()}"
-        self.options = LabOptions(**options)
+        twin = None if from_objects is None else read_twin(documents_of(from_objects))
+        self.options = LabOptions(**{**(twin.options if twin else {}), **options})
         self._thread: LoopThread | None = None
         named = isinstance(topology, str | FilePath)
-        topo = load_topology(topology) if named else topology
+        topo = twin or (load_topology(topology) if named else topology)
         self.topology = topo.spec()
         self.options.check_nodes([machine.name for machine in self.topology.nodes])
         self._topo = topo
@@ -77,7 +83,7 @@ class Cluster:
             self._thread = LoopThread(self.name)
             loop = self._thread.loop
             self.core: LabCore = self._thread.call(
-                lambda: LabCore(self.fabric, self.topology, self.options, loop)
+                lambda: LabCore(self.fabric, self.topology, self.options, loop, twin)
             )
             self._thread.wait(self.core.start(tell))
             self._observer = Observer((), meaning=self._meaning)
@@ -110,6 +116,8 @@ class Cluster:
     @property
     def net(self) -> Net:
         """Mininet's view of the machines: `lab.net["w1"].cmd("ip route")`, pingAll, CLI."""
+        if self.core.twin is not None:
+            raise UsageError("a twin has no topology in Mininet's words: use lab.fabric")
         if self._net is None:
             # Mininet takes a good part of a lab's start to import: only who uses it waits for it.
             from testbed.emu.net import Net
