@@ -67,3 +67,25 @@ def test_every_namespace_has_its_account_and_the_ca(lab: Cluster, kubectl: Kubec
     assert kubectl("get", "serviceaccount", "default", "-n", "team").returncode == 0
     data = kubectl("get", "configmap", "kube-root-ca.crt", "-n", "team", "-o", "jsonpath={.data}")
     assert "BEGIN CERTIFICATE" in data.stdout
+
+
+def test_a_service_gets_an_address_of_an_added_range(lab: Cluster, kubectl: Kubectl) -> None:
+    added = """
+apiVersion: networking.k8s.io/v1
+kind: ServiceCIDR
+metadata: {name: extra}
+spec: {cidrs: [203.0.114.0/24]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: elsewhere}
+spec: {clusterIP: 203.0.114.10, selector: {app: db}, ports: [{port: 80}]}
+"""
+    applied = kubectl("apply", "-f", "-", input=added)
+    assert applied.returncode == 0, applied.stderr
+    assert kubectl("delete", "servicecidr", "extra", "--wait=false").returncode == 0
+    held = kubectl("get", "servicecidr", "extra", "-o", "jsonpath={.status.conditions[0].reason}")
+    assert held.stdout == "Terminating"
+    assert kubectl("delete", "service", "elsewhere").returncode == 0
+    assert kubectl("get", "servicecidr", "extra").returncode == 1
+    assert kubectl("get", "servicecidr", "kubernetes").returncode == 0
