@@ -8,6 +8,7 @@ with Cluster("three_nodes") as lab:
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from types import TracebackType
@@ -15,18 +16,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
+from testbed.dns.client import Resolution
+from testbed.dns.resolv import ResolvConf
+from testbed.dns.zone import Type, record_type
 from testbed.emu.load import load_topology
 from testbed.errors import CheckFailedError, UsageError
 from testbed.fabric.fabric import Fabric
+from testbed.fabric.impair import Quality
 from testbed.fabric.namespace import Namespace
 from testbed.flow import Path
 from testbed.lab.core import LabCore
+from testbed.lab.lookup import Asker, asker_of, name_in, named_target, port_of
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
 from testbed.lab.places import key_of, origin_of, target_of, world_of
+from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
+from testbed.report.stops import Place
 from testbed.runtime.sandboxes import namespace_name
 
 if TYPE_CHECKING:
@@ -44,6 +52,9 @@ Manifest = str | FilePath | Document | Iterable[Document]
 class Cluster:
     """A lab: `topology` is a name of topologies/, a file, or a Topo; `options` are LabOptions.
 
+    `from_objects` makes it the twin of a recorded cluster instead: the nodes, Pods and Services of
+    a dump at their recorded addresses (lab.twin).
+
     Every method may be called from any thread; a change returns when the lab has come to rest.
     Raises UsageError for a bad name or topology, CannotRunError where namespaces can't be made.
     """
@@ -52,15 +63,17 @@ class Cluster:
         self,
         topology: Any = "three_nodes",
         *,
+        from_objects: Manifest | None = None,
         name: str | None = None,
         tell: Callable[[str], None] = lambda line: None,
         **options: Any,
     ) -> None:
         self.name = name or f"lab-{os.getpid()}"
-        self.options = LabOptions(**options)
+        twin = None if from_objects is None else read_twin(documents_of(from_objects))
+        self.options = LabOptions(**{**(twin.options if twin else {}), **options})
         self._thread: LoopThread | None = None
         named = isinstance(topology, str | FilePath)
-        topo = load_topology(topology) if named else topology
+        topo = twin or (load_topology(topology) if named else topology)
         self.topology = topo.spec()
         self.options.check_nodes([machine.name for machine in self.topology.nodes])
         self._topo = topo
@@ -72,10 +85,12 @@ class Cluster:
             self._thread = LoopThread(self.name)
             loop = self._thread.loop
             self.core: LabCore = self._thread.call(
-                lambda: LabCore(self.fabric, self.topology, self.options, loop)
+                lambda: LabCore(self.fabric, self.topology, self.options, loop, twin)
             )
             self._thread.wait(self.core.start(tell))
             self._observer = Observer((), meaning=self._meaning)
+            #: The latest observations, the last one last: evidence where a check fails.
+            self.observations: deque[Observation] = deque(maxlen=16)
         except BaseException:
             self.close()
             raise
@@ -105,6 +120,8 @@ class Cluster:
     @property
     def net(self) -> Net:
         """Mininet's view of the machines: `lab.net["w1"].cmd("ip route")`, pingAll, CLI."""
+        if self.core.twin is not None:
+            raise UsageError("a twin has no topology in Mininet's words: use lab.fabric")
         if self._net is None:
             # Mininet takes a good part of a lab's start to import: only who uses it waits for it.
             from testbed.emu.net import Net
@@ -152,6 +169,49 @@ class Cluster:
     def start_node(self, name: str) -> None:
         """A stopped node comes back."""
         self._change(lambda: self.core.start_node(name))
+
+    def impair(
+        self,
+        place: str,
+        *,
+        delay: float = 0.0,
+        loss: float = 0.0,
+        rate: int = 0,
+        direction: str = "both",
+    ) -> None:
+        """Make the links of `node/w1`, `client` or `pod/web-0` bad, one way or both.
+
+        `delay` in seconds, `loss` as a share (0.1), `rate` in bits per second; `direction` is in,
+        out or both, seen from the place. Raises CannotRunError for what this kernel can't do.
+        """
+        quality = Quality(delay, loss, rate)
+        name = self._place(place)
+        self._change(lambda: self.core.impairments.worsen(name, quality, direction))
+
+    def cut(self, place: str, direction: str = "both") -> None:
+        """Nothing passes the links of a place any more: in, out or both ways."""
+        name = self._place(place)
+        self._change(lambda: self.core.impairments.cut(name, direction))
+
+    def mend(self, place: str) -> None:
+        """Undo `impair` and `cut` of a place, and partitions at it."""
+        name = self._place(place)
+        self._change(lambda: self.core.impairments.mend(name))
+
+    def partition(
+        self, one: Iterable[str], other: Iterable[str], *, both_ways: bool = True
+    ) -> None:
+        """No packet of places `one` arrives at those of `other` (nor back, with `both_ways`)."""
+        left, right = [self._place(p) for p in one], [self._place(p) for p in other]
+        self._change(lambda: self.core.impairments.partition(left, right, both_ways=both_ways))
+
+    def clear_impairments(self) -> None:
+        """Mend everything; stopped nodes stay stopped."""
+        self._change(self.core.impairments.clear)
+
+    def _place(self, word: str) -> str:
+        world = self._running.call(lambda: world_of(self.core))
+        return origin_of(self.core, word, world).name
 
     def set_proxy(self, mode: str, node: str | None = None) -> None:
         """Change the proxy mode of one node, or of all; the other mode's rules are removed."""
@@ -234,6 +294,48 @@ class Cluster:
         """Every Service, in order of namespace and name."""
         return self._running.call(self.core.services)
 
+    # names
+
+    def resolve(
+        self, source: str, name: str, kind: str = "", *, timeout: float = 1.0
+    ) -> Resolution:
+        """Look `name` up as programs of `source` do: its search path, its server, real packets.
+
+        `kind` is a record type (SRV, PTR …); without, addresses are asked for as getaddrinfo asks.
+        The result tells every query; where the name has no answer, its `problem`.
+        """
+        kinds = (Type.A, Type.AAAA) if not kind else (record_type(kind),)
+        return self._asker(source).resolve(name, kinds, timeout)
+
+    def resolver_of(self, source: str) -> ResolvConf:
+        """What /etc/resolv.conf says in a Pod, on a node or on another machine."""
+        return self._asker(source).resolver
+
+    def _asker(self, source: str) -> Asker:
+        world = self._running.call(lambda: world_of(self.core))
+        origin = origin_of(self.core, source, world)
+        return self._running.call(lambda: asker_of(self.core, source, world, origin))
+
+    def add_public_name(self, name: str, kind: str, value: str) -> None:
+        """Add a record (A, AAAA, CNAME, TXT) to the lab's public DNS; raises UsageError."""
+        self._running.call(lambda: self.core.dns.public.add(name, kind, value))
+
+    def documents(self) -> list[Document]:
+        """Every object of the cluster but Secrets."""
+        store = self.core.control.store
+        return self._running.call(
+            lambda: [d for r in store.resources() if r != "secrets" for d in store.list(r)]
+        )
+
+    def places(self) -> list[Place]:
+        """The lab's machines and Pods with their roles, for pictures."""
+        machines = [Place(m.name, m.role) for m in self.topology.machines]
+        return machines + [
+            Place(namespace_name((pod.key.namespace, pod.key.name)), "pod", pod.node_name)
+            for pod in self.all_pods()
+            if not pod.host_network
+        ]
+
     # packets
 
     def _meaning(self, table: str, chain: str, text: str) -> str:
@@ -272,7 +374,8 @@ class Cluster:
     ) -> Observation:
         """As `probe`, with the frames and trace events that the path was made from."""
         origin, asked = self._request(source, target, port, protocol, family, request)
-        return self.observer().follow(origin, asked)
+        self.observations.append(self.observer().follow(origin, asked))
+        return self.observations[-1]
 
     def explain(self, source: str, target: str, **more: Any) -> Explanation:
         """Probe, and judge what was seen by what the Service promises; see lab.explain.explain.
@@ -309,10 +412,16 @@ class Cluster:
         more = {"source" if name == "source_address" else name: more[name] for name in more}
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
-        outside = origin.name not in self.node_names() and self.node_of(origin.name) == ""
-        found = target_of(
-            world, target, port=port, protocol=protocol, outside=outside, family=family
-        )
+        asker = self._running.call(lambda: asker_of(self.core, source, world, origin))
+        if name := name_in(target, world, asker):
+            number = port_of(target, port, protocol, world)
+            found = named_target(asker, name, number, family)
+            more.setdefault("http_host", name if number[0] == 80 else f"{name}:{number[0]}")
+        else:
+            outside = origin.name not in self.node_names() and self.node_of(origin.name) == ""
+            found = target_of(
+                world, target, port=port, protocol=protocol, outside=outside, family=family
+            )
         return origin, Request(found.address, found.port, found.protocol.lower(), **more)
 
     def exchange(
@@ -333,7 +442,8 @@ class Cluster:
         """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
-        return self.observer().follow_packets(origin, packets, wait).path
+        self.observations.append(self.observer().follow_packets(origin, packets, wait))
+        return self.observations[-1].path
 
     def probe_until(
         self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any

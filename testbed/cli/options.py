@@ -34,6 +34,12 @@ def add_lab_settings(parser: argparse.ArgumentParser) -> None:
         metavar="DRIVER",
         help="Pod network: routes (default), bridge or vxlan",
     )
+    parser.add_argument(
+        "--cloud",
+        default="",
+        metavar="PLANE",
+        help="the load balancers' data plane: nat (default), nat-masquerade, dsr or proxy",
+    )
     parser.add_argument("--no-cloud", action="store_true", help="leave LoadBalancers pending")
 
 
@@ -48,6 +54,8 @@ def lab_settings(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--proxy {word}: a mode for the whole lab is given already")
         else:
             settings["proxy"] = mode
-    if args.no_cloud:
-        settings["cloud"] = "none"
+    if args.no_cloud and args.cloud:
+        raise UsageError(f"--cloud {args.cloud} and --no-cloud: one or the other")
+    if args.no_cloud or args.cloud:
+        settings["cloud"] = args.cloud or "none"
     return settings

@@ -44,11 +44,16 @@ POD_BRIDGE = "cni0"
 
 @dataclass(frozen=True, slots=True)
 class ClusterNetworks:
-    """The CIDRs of a cluster, of either family: those of Pods, Services and nodes."""
+    """The CIDRs of a cluster, of either family: those of Pods, Services and nodes.
+
+    `strangers` are addresses of the node network that are no node's, such as the router's: they
+    have no way to Pods, so what Pods send them is masqueraded.
+    """
 
     pods: tuple[str, ...] = ("10.244.0.0/16", "fd00:10:244::/56")
     services: tuple[str, ...] = ("10.96.0.0/16", "fd00:10:96::/112")
     nodes: tuple[str, ...] = ("172.18.0.0/24", "fd00:172:18::/64")
+    strangers: tuple[str, ...] = ()
 
 
 class PodNetwork(ABC):
@@ -241,6 +246,12 @@ def egress(node: str, networks: ClusterNetworks) -> Ruleset:
     masquerades is decided already. Traffic to Pods, Services and nodes keeps its source.
     """
     lines = [
+        f"    {_ip(cidr)} daddr {address} {_ip(cidr)} saddr {cidr} masquerade"
+        for address in networks.strangers
+        for cidr in networks.pods
+        if _ip(cidr) == _ip(address)
+    ]
+    lines += [
         f"    {_ip(cidr)} daddr {cidr} return"
         for cidr in (*networks.pods, *networks.services, *networks.nodes)
     ]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from testbed.api.documents import Document
-from testbed.control.controllers.base import owner_reference
+from testbed.control.controllers.base import owner_of, owner_reference
 
 TERMINAL_PHASES = ("Succeeded", "Failed")
 
@@ -37,6 +37,11 @@ def from_template(template: Document, owner: Document, *, name: str | None = Non
 def key_of(document: Document) -> tuple[str, str]:
     """(namespace, name) of an object."""
     return document["metadata"]["namespace"], document["metadata"]["name"]
+
+
+def owner_name(pod: Document) -> str:
+    """The name of the object that controls the Pod, or ""."""
+    return str((owner_of(pod) or {}).get("name") or "")
 
 
 def condition(pod: Document, kind: str) -> Document:

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from testbed.api.documents import Document, copy_document, name_of, namespace_of
 from testbed.clock import Clock
+from testbed.control.journal import Journal
 
 
 class EventType(Enum):
@@ -66,14 +67,15 @@ class ConflictError(ValueError):
 class Store:
     """Objects by resource (`services`, `pods` …), namespace ("" if cluster-wide) and name.
 
-    Documents that come out are the stored ones: read them, never change them (copy first).
+    Documents that come out are the stored ones: read them, never change them (copy first). With a
+    `journal` it begins with what the journal holds, and every change is written there first.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, journal: Journal | None = None) -> None:
         self._clock = clock
-        self._objects: dict[str, dict[tuple[str, str], Document]] = {}
+        self._journal = journal
         self._watchers: dict[str, list[Watcher]] = {}
-        self.version = 0
+        self.version, self._objects = (0, {}) if journal is None else journal.load()
 
     # reading
 
@@ -196,19 +198,27 @@ class Store:
         stored: Document,
         old: Document | None,
     ) -> Document:
-        self.version += 1
-        stored["metadata"]["resourceVersion"] = str(self.version)
+        stored["metadata"]["resourceVersion"] = str(self.version + 1)
+        self._note(resource, key, stored)
         self._objects[resource][key] = stored
         self._tell(Event(kind, resource, stored, old, self.version))
         return stored
 
     def _remove(self, resource: str, key: tuple[str, str], last: Document) -> Document:
+        self._note(resource, key, None)
         old = self._objects[resource].pop(key)
-        self.version += 1
         gone = copy_document(last)
         gone["metadata"]["resourceVersion"] = str(self.version)
         self._tell(Event(EventType.DELETED, resource, gone, old, self.version))
         return gone
+
+    def _note(self, resource: str, key: tuple[str, str], document: Document | None) -> None:
+        """Begin the next version; it is in the journal before it is anywhere else."""
+        if self._journal is not None:
+            if self._journal.is_long:
+                self._journal.compact(self.version, self._objects)
+            self._journal.write(self.version + 1, resource, key, document)
+        self.version += 1
 
     def _tell(self, event: Event) -> None:
         for watcher in tuple(self._watchers.get(event.resource, ())):

@@ -167,17 +167,17 @@ def shuffled(answer: Answer) -> Answer:
 
 
 def records_in(message: bytes) -> tuple[Code, list[Record]]:
-    """The code and the address and alias records of another server's answer."""
+    """The code and the records of another server's answer, of the types that we know."""
     try:
         parsed = dnslib.DNSRecord.parse(message)
     except dnslib.DNSError:
         return Code.SERVFAIL, []
     records = []
     for resource in parsed.rr:
-        if resource.rtype in (Type.A, Type.AAAA, Type.CNAME):
-            kind = Type(resource.rtype)
+        if resource.rtype in _RDATA and resource.rtype != Type.SOA:
             name = str(resource.rname).rstrip(".").lower()
-            records.append(Record(name, kind, resource.ttl, str(resource.rdata)))
+            data = str(resource.rdata).strip('"')
+            records.append(Record(name, Type(resource.rtype), resource.ttl, data))
     try:
         return Code(parsed.header.rcode), records
     except ValueError:

@@ -156,16 +156,22 @@ class Responder:
 
 
 def listening_sockets(
-    open_socket: SocketOpener, port: int = 53
+    open_socket: SocketOpener, port: int = 53, address: str = "::"
 ) -> tuple[socket.socket, socket.socket]:
-    """UDP and TCP sockets on `port` of every address, both families, where `open_socket` opens."""
-    udp = open_socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    tcp = open_socket(socket.AF_INET6, socket.SOCK_STREAM)
+    """UDP and TCP sockets on `port` where `open_socket` opens: of `address`, or of all of them.
+
+    A machine of several networks needs a pair for each of its addresses: an answer to a datagram
+    would else leave with the address of the network that it leaves by.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    udp = open_socket(family, socket.SOCK_DGRAM)
+    tcp = open_socket(family, socket.SOCK_STREAM)
     try:
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for sock in (udp, tcp):
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            sock.bind(("::", port))
+            if address == "::":
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.bind((address, port))
         tcp.listen()
     except OSError:
         udp.close()
@@ -209,6 +215,8 @@ class DnsServer:
         for task in self._tasks:
             task.cancel()
         for sock in self._tcp:
+            # A cancelled accept lets go of its descriptor later, when another may have the number.
+            self._loop.remove_reader(sock)
             sock.close()
 
     def _spawn(self, work: asyncio._CoroutineLike[None]) -> None:

@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from testbed.dns.names import normal, parent, within
+from testbed.errors import UsageError
 
 #: A chain of aliases longer than this is a loop.
 CNAME_LIMIT = 8
@@ -25,6 +26,14 @@ class Type(IntEnum):
     AAAA = 28
     SRV = 33
     ANY = 255
+
+
+def record_type(word: str) -> Type:
+    """The type called `word` (SRV, ptr …); raises UsageError."""
+    try:
+        return Type[word.upper()]
+    except KeyError:
+        raise UsageError(f"record type {word!r}: one of {', '.join(Type.__members__)}") from None
 
 
 class Code(IntEnum):

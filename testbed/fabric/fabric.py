@@ -107,6 +107,10 @@ class Fabric:
         right = (veth.right.namespace, veth.right.interface)
         self._peers |= {left: right, right: left}
 
+    def cables(self, namespace: str) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+        """A namespace's cables as (its own end, the other end), ends as (namespace, interface)."""
+        return [(near, far) for near, far in self._peers.items() if near[0] == namespace]
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove namespaces with all their links and processes; unknown names are passed over.
 

@@ -134,5 +134,20 @@ def kubernetes_slice(address: str, port: int) -> Document:
     }
 
 
+def kubernetes_endpoints(address: str, port: int) -> Document:
+    """The Endpoints of Service default/kubernetes, as the API server writes them."""
+    ports = [{"name": "https", "protocol": "TCP", "port": port}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
+    }
+
+
 def _architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

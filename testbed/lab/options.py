@@ -19,7 +19,9 @@ class LabOptions:
     `proxy` is every node's proxy mode, `node_proxies` the exceptions by node name. `pod_network` is
     a driver of control.podnet. `cloud` is the load balancers' data plane, or none. With `api` the
     API server listens, for kubectl on the host's loopback and for Pods at Service kubernetes.
-    `images` is a file that says which programs stand for images (runtime.images).
+    `images` is a file that says which programs stand for images (runtime.images). With `dns`
+    cluster DNS runs in Pods; `dns_command` is a CoreDNS of the user's that serves instead (it needs
+    `api`). With `ingress` an Ingress controller runs (nginx in a Pod).
     """
 
     proxy: str = "iptables"
@@ -29,6 +31,9 @@ class LabOptions:
     pod_network: str = "routes"
     cloud: str = "nat"
     api: bool = False
+    dns: bool = False
+    dns_command: str = ""
+    ingress: bool = False
     images: Path | None = None
     seed: int | None = None
 
@@ -38,6 +43,8 @@ class LabOptions:
                 raise UsageError(f"proxy mode {mode!r}: one of {', '.join(PROXY_MODES)}")
         if self.cloud not in CLOUDS:
             raise UsageError(f"cloud {self.cloud!r}: one of {', '.join(CLOUDS)}")
+        if self.dns_command and not (self.dns and self.api):
+            raise UsageError("a DNS command needs a lab with dns and api")
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
         """Raise UsageError for a setting of a node that the topology doesn't have."""

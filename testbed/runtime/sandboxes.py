@@ -19,8 +19,9 @@ from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
 from testbed.runtime import checks, hostports
+from testbed.runtime.applications import Application, Starter
 from testbed.runtime.echo import EchoServer, Identity
-from testbed.runtime.images import Images, Invocation, Refusal, agnhost_ports
+from testbed.runtime.images import Images, Invocation, Refusal, agnhost_ports, repository_of
 from testbed.runtime.logs import ContainerLog
 from testbed.runtime.programs import Program, launch
 
@@ -69,6 +70,7 @@ class Sandbox:
     ports: frozenset[tuple[str, int]] = frozenset()
     #: Containers that the echo application stands for.
     echoes: set[str] = field(default_factory=set)
+    applications: dict[str, Application] = field(default_factory=dict)
 
     def files(self, more: Mapping[str, str]) -> list[tuple[Path | str, str]]:
         """Write the Pod's files, and `more`; the mounts that put them in their places."""
@@ -109,6 +111,8 @@ class Sandboxes:
         self._mapped: set[str] = set()
         self._change = asyncio.Event()
         self.exited: Callable[[str, str, int], None] = lambda uid, container, code: None
+        #: Built-in applications by their image's repository.
+        self.applications: dict[str, Starter] = {}
         (directory / "logs").mkdir(mode=0o700, exist_ok=True)
 
     def namespace_of(self, uid: str) -> Namespace:
@@ -171,7 +175,9 @@ class Sandboxes:
         for program in sandbox.programs.values():
             program.end()
         self._ending = {key for key in self._ending if key[0] != sandbox.request.uid}
-        for container in [*sandbox.programs, *sandbox.echoes]:
+        for application in sandbox.applications.values():
+            application.close()
+        for container in [*sandbox.programs, *sandbox.echoes, *sandbox.applications]:
             self._logs[sandbox.request.key, container].close()
         shutil.rmtree(sandbox.directory, ignore_errors=True)
 
@@ -182,6 +188,9 @@ class Sandboxes:
     ) -> Refusal | None:
         """Start a container: a program, or the Pod's echo application."""
         sandbox = self._sandboxes[uid]
+        starter = self.applications.get(repository_of(container.get("image") or ""))
+        if starter is not None and not container.get("command"):
+            return self._start_application(sandbox, container, starter)
         invocation = self._images.resolve(container)
         if isinstance(invocation, Refusal):
             return invocation
@@ -190,6 +199,19 @@ class Sandboxes:
             self._start_echo(sandbox, container, log)
             return None
         return self._start_program(sandbox, container, invocation, environment(), log)
+
+    def _start_application(
+        self, sandbox: Sandbox, container: Document, starter: Starter
+    ) -> Refusal | None:
+        key, name = sandbox.request.key, str(container["name"])
+        log = self._begin_log(key, name)
+        try:
+            sandbox.applications[name] = starter(
+                key, sandbox.namespace, lambda line: log.append(f"{line}\n".encode())
+            )
+        except (TestbedError, OSError) as error:
+            return Refusal("RunContainerError", str(error))
+        return None
 
     def _begin_log(self, key: tuple[str, str], container: str) -> ContainerLog:
         """A new log; that of the run before stays as the previous one."""
@@ -269,6 +291,9 @@ class Sandboxes:
             self._ending.add((uid, container))
             program.terminate()
             return False
+        application = sandbox.applications.pop(container, None)
+        if application is not None:
+            application.close()
         sandbox.echoes.discard(container)
         if sandbox.echo is not None and not sandbox.echoes:
             sandbox.echo.close()

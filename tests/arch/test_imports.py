@@ -43,6 +43,7 @@ LAYERS = {
     "testbed.proxy.proxier": 3,
     "testbed.proxy.external": 3,
     "testbed.dns.server": 3,
+    "testbed.dns.client": 3,
     "testbed.dns.forward": 3,
     "testbed.cloud.conntrack": 3,
     "testbed.cloud.dataplane": 3,

@@ -71,8 +71,11 @@ class ApiServer:
         context = tls.server_context(self.credentials, self._directory / "pki")
         for listening in self._sockets:
             await web.SockSite(self._runner, listening, ssl_context=context).start()
-        text = tls.kubeconfig(self.credentials, self.url, self._name)
-        tls.write_private(self.kubeconfig, text)
+        self.write_kubeconfig(self.kubeconfig, self.url)
+
+    def write_kubeconfig(self, path: Path, url: str) -> None:
+        """Write a kubeconfig for this server as it is reached at `url`."""
+        tls.write_private(path, tls.kubeconfig(self.credentials, url, self._name))
 
     async def stop(self) -> None:
         """Close the sockets and every connection."""

@@ -6,10 +6,7 @@ should hold is computed purely (`desired_endpoints`); packing keeps slices stabl
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.objects import (
@@ -21,30 +18,37 @@ from testbed.api.objects import (
     ServicePort,
     family_of,
 )
-from testbed.control.controllers.base import Controller, Key, is_owned_by, owner_reference
+from testbed.control.controllers import hints
+from testbed.control.controllers.base import (
+    ClusterApi,
+    Controller,
+    Key,
+    is_owned_by,
+    owner_reference,
+)
+from testbed.control.controllers.packing import PortMap, identity, pack, write_packing
 from testbed.control.pods import TERMINAL_PHASES
-from testbed.control.store import Event
+from testbed.control.store import Event, Store
 
 LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 #: Labels that the controller sets itself and never copies from the Service.
 RESERVED_LABELS = (LABEL_SERVICE_NAME, LABEL_MANAGED_BY, LABEL_HEADLESS)
-MAX_ENDPOINTS = 100
-
-#: (name, port, protocol, appProtocol) of every port, in the Service's order: what groups endpoints
-#: into slices.
-PortMap: TypeAlias = tuple[tuple[str, int, str, str], ...]
-Group: TypeAlias = tuple[PortMap, str]
 
 
 class EndpointSliceController(Controller):
     resources = ("services", "pods", "nodes", "endpointslices")
 
+    def __init__(self, api: ClusterApi) -> None:
+        super().__init__(api)
+        #: The last Event about topology hints, by Service uid and family.
+        self._told: dict[tuple[str, str], str] = {}
+
     def keys_for(self, event: Event) -> Iterable[Key]:
         if event.resource == "services":
             yield from super().keys_for(event)
         elif event.resource == "pods":
-            yield from self._services_of(event)
+            yield from selecting(self.store, event)
         elif event.resource == "endpointslices":
             labels = event.object["metadata"].get("labels") or {}
             if labels.get(LABEL_MANAGED_BY) == MANAGER and LABEL_SERVICE_NAME in labels:
@@ -52,15 +56,6 @@ class EndpointSliceController(Controller):
         elif event.old is None or _node_matters(event.old) != _node_matters(event.object):
             for service in self.store.list("services"):
                 yield namespace_of(service), name_of(service)
-
-    def _services_of(self, event: Event) -> Iterable[Key]:
-        namespace = namespace_of(event.object)
-        states = [event.object, *([event.old] if event.old else [])]
-        labels = [state["metadata"].get("labels") or {} for state in states]
-        for service in self.store.list("services", namespace):
-            selector = service["spec"].get("selector")
-            if selector and any(selector.items() <= each.items() for each in labels):
-                yield namespace, name_of(service)
 
     def reconcile(self, key: Key) -> None:
         service = self.store.find("services", *key)
@@ -89,48 +84,64 @@ class EndpointSliceController(Controller):
         nodes = {name_of(node): node for node in self.store.list("nodes")}
         pods = self.store.list("pods", view.key.namespace)
         wanted = desired_endpoints(view, pods, nodes)
+        if wants_zone_hints(view):
+            self._hint(service, wanted, nodes.values())
         labels = slice_labels(view)
         for family in view.ip_families:
             current = [s for s in existing if s["addressType"] == family]
             plan = pack(wanted.get(family, {}), current, labels)
-            self._carry_out(service, family, plan, labels)
+            meta = {
+                "generateName": f"{name_of(service)}-",
+                "namespace": namespace_of(service),
+                "labels": labels,
+                "ownerReferences": [owner_reference(service)],
+            }
+            write_packing(self.api, plan, family, meta)
         for slice_ in existing:
             if slice_["addressType"] not in view.ip_families:
                 self.api.delete("endpointslices", view.key.namespace, name_of(slice_))
 
-    def _carry_out(
-        self, service: Document, family: str, plan: Packing, labels: dict[str, str]
+    def _hint(
+        self,
+        service: Document,
+        wanted: Mapping[str, Mapping[PortMap, Mapping[str, Document]]],
+        nodes: Iterable[Document],
     ) -> None:
-        for slice_ in plan.delete:
-            self.api.delete("endpointslices", namespace_of(slice_), name_of(slice_))
-        for slice_, ports, endpoints in plan.update:
-            changed = copy.deepcopy(slice_)
-            changed["ports"], changed["endpoints"] = _port_documents(ports), endpoints or None
-            changed["metadata"]["labels"] = labels
-            self.api.update("endpointslices", changed)
-        for ports, endpoints in plan.create:
-            self.api.create(
-                "endpointslices",
-                {
-                    "apiVersion": "discovery.k8s.io/v1",
-                    "kind": "EndpointSlice",
-                    "metadata": {
-                        "generateName": f"{name_of(service)}-",
-                        "namespace": namespace_of(service),
-                        "labels": labels,
-                        "ownerReferences": [owner_reference(service)],
-                    },
-                    "addressType": family,
-                    "ports": _port_documents(ports),
-                    "endpoints": endpoints or None,
-                },
-            )
+        """Give ready endpoints the zones they are for, or nobody one; Events tell of a change."""
+        for family, groups in wanted.items():
+            ready = [e for group in groups.values() for e in group.values()]
+            ready = [e for e in ready if e["conditions"]["ready"]]
+            try:
+                zones = hints.zones_for(ready, hints.zone_ratios(nodes))
+            except hints.NoHintsError as problem:
+                self._tell(service, "Warning", "TopologyAwareHintsDisabled", f"{problem}", family)
+                continue
+            for endpoint, zone in zip(ready, zones, strict=True):
+                endpoint["hints"] = {"forZones": [{"name": zone}]}
+            self._tell(service, "Normal", "TopologyAwareHintsEnabled", hints.ENABLED, family)
+
+    def _tell(self, service: Document, kind: str, reason: str, message: str, family: str) -> None:
+        told = service["metadata"]["uid"], family
+        if self._told.get(told) != message:
+            self._told[told] = message
+            self.api.event(service, kind, reason, f"{message}, addressType: {family}")
+
+
+def selecting(store: Store, event: Event) -> Iterable[Key]:
+    """The Services that select, or selected, the Pod of an event."""
+    namespace = namespace_of(event.object)
+    states = [event.object, *([event.old] if event.old else [])]
+    labels = [state["metadata"].get("labels") or {} for state in states]
+    for service in store.list("services", namespace):
+        selector = service["spec"].get("selector")
+        if selector and any(selector.items() <= each.items() for each in labels):
+            yield namespace, name_of(service)
 
 
 def desired_endpoints(
     service: Service, pods: Iterable[Document], nodes: Mapping[str, Document]
 ) -> dict[str, dict[PortMap, dict[str, Document]]]:
-    """family → ports → Pod name → endpoint document, for the Pods behind `service`.
+    """family → ports → identity → endpoint document, for the Pods behind `service`.
 
     Left out: Pods that ended, have no address of the family, or whose Node is gone (unless
     publishNotReadyAddresses).
@@ -149,7 +160,8 @@ def desired_endpoints(
             family = family_of(address)
             if family in service.ip_families and family not in _families_seen(pod, address):
                 group = wanted.setdefault(family, {}).setdefault(ports, {})
-                group[pod.key.name] = _endpoint(service, pod, address, node)
+                endpoint = _endpoint(service, pod, address, node)
+                group[identity(endpoint)] = endpoint
     return wanted
 
 
@@ -200,25 +212,25 @@ def _endpoint(service: Service, pod: Pod, address: str, node: Document | None) -
         endpoint["zone"] = zone
     if pod.hostname and pod.subdomain == service.key.name:
         endpoint["hostname"] = pod.hostname
-    hints = _hints(service, pod, zone, ready)
-    if hints:
-        endpoint["hints"] = hints
+    wanted = _distribution_hints(service, pod, zone, ready)
+    if wanted:
+        endpoint["hints"] = wanted
     return endpoint
 
 
-def _hints(service: Service, pod: Pod, zone: str | None, ready: bool) -> Document:
+def _distribution_hints(service: Service, pod: Pod, zone: str | None, ready: bool) -> Document:
     """Hints of trafficDistribution: each ready endpoint for its own zone, and node."""
-    if not ready or service.traffic_distribution is None or _topology_annotation(service):
+    if not ready or service.traffic_distribution is None or wants_zone_hints(service):
         return {}
-    hints: Document = {}
+    wanted: Document = {}
     if zone:
-        hints["forZones"] = [{"name": zone}]
+        wanted["forZones"] = [{"name": zone}]
     if service.traffic_distribution == "PreferSameNode" and pod.node_name:
-        hints["forNodes"] = [{"name": pod.node_name}]
-    return hints
+        wanted["forNodes"] = [{"name": pod.node_name}]
+    return wanted
 
 
-def _topology_annotation(service: Service) -> bool:
+def wants_zone_hints(service: Service) -> bool:
     """Whether an annotation asks for topology hints, which wins over trafficDistribution."""
     for name in ("topology-aware-hints", "topology-mode"):
         value = service.annotations.get(f"service.kubernetes.io/{name}")
@@ -237,102 +249,7 @@ def slice_labels(service: Service) -> dict[str, str]:
     return labels
 
 
-@dataclass
-class Packing:
-    """What to do to the slices of one Service and family; endpoints as lists of documents."""
-
-    create: list[tuple[PortMap, list[Document]]] = field(default_factory=list)
-    update: list[tuple[Document, PortMap, list[Document]]] = field(default_factory=list)
-    delete: list[Document] = field(default_factory=list)
-
-
-def pack(
-    wanted: Mapping[PortMap, Mapping[str, Document]],
-    existing: list[Document],
-    labels: Mapping[str, str],
-) -> Packing:
-    """Bring the slices of one family to `wanted` with few writes.
-
-    Slices that change anyway are filled first, fullest first; then one unchanged slice with just
-    enough room; then new slices. Without endpoints one empty slice without ports remains.
-    """
-    plan = Packing()
-    by_ports: dict[PortMap, list[Document]] = {}
-    for slice_ in existing:
-        by_ports.setdefault(_ports_of(slice_), []).append(slice_)
-    groups: dict[PortMap, Mapping[str, Document]] = dict(wanted) or {(): {}}
-    for ports, endpoints in groups.items():
-        _pack_group(plan, ports, endpoints, by_ports.pop(ports, []), labels)
-    plan.delete += [slice_ for slices in by_ports.values() for slice_ in slices]
-    # A slice to create takes the place of one to delete: one write instead of two.
-    while plan.create and plan.delete:
-        ports, members = plan.create.pop()
-        plan.update.append((plan.delete.pop(), ports, members))
-    return plan
-
-
-def _pack_group(
-    plan: Packing,
-    ports: PortMap,
-    wanted: Mapping[str, Document],
-    slices: list[Document],
-    labels: Mapping[str, str],
-) -> None:
-    left = dict(wanted)
-    touched: list[tuple[Document, list[Document]]] = []
-    unchanged: list[tuple[Document, list[Document]]] = []
-    for slice_ in slices:
-        before = slice_.get("endpoints") or []
-        kept = []
-        for endpoint in before:
-            new = left.pop((endpoint.get("targetRef") or {}).get("name", ""), None)
-            if new is not None:
-                kept.append(new)
-        if before and not kept and (len(slices) > 1 or ports):
-            plan.delete.append(slice_)
-        elif kept != before or slice_["metadata"].get("labels") != labels:
-            touched.append((slice_, kept))
-        else:
-            unchanged.append((slice_, kept))
-    for _, members in sorted(touched, key=lambda entry: -len(entry[1])):
-        _fill(members, left)
-    if 0 < len(left) < MAX_ENDPOINTS:
-        fitting = [entry for entry in unchanged if len(entry[1]) + len(left) <= MAX_ENDPOINTS]
-        if fitting:
-            chosen = max(fitting, key=lambda entry: len(entry[1]))
-            unchanged.remove(chosen)
-            _fill(chosen[1], left)
-            touched.append(chosen)
-    plan.update += [(slice_, ports, members) for slice_, members in touched]
-    while left:
-        members = []
-        _fill(members, left)
-        plan.create.append((ports, members))
-    if not wanted and not slices:
-        plan.create.append((ports, []))
-
-
-def _fill(members: list[Document], left: dict[str, Document]) -> None:
-    while left and len(members) < MAX_ENDPOINTS:
-        members.append(left.pop(next(iter(left))))
-
-
-def _ports_of(slice_: Document) -> PortMap:
-    return tuple(
-        (p.get("name") or "", p.get("port") or 0, p["protocol"], p.get("appProtocol") or "")
-        for p in slice_.get("ports") or ()
-    )
-
-
-def _port_documents(ports: PortMap) -> list[Document] | None:
-    documents: list[Document] = []
-    for name, port, protocol, app_protocol in ports:
-        document: Document = {"name": name, "port": port, "protocol": protocol}
-        if app_protocol:
-            document["appProtocol"] = app_protocol
-        documents.append(document)
-    return documents or None
-
-
-def _node_matters(node: Document) -> str | None:
-    return (node["metadata"].get("labels") or {}).get(LABEL_ZONE)
+def _node_matters(node: Document) -> tuple[object, ...]:
+    """What of a Node endpoints depend on."""
+    labels = node["metadata"].get("labels") or {}
+    return labels.get(LABEL_ZONE), hints.is_ready(node), hints.node_cpu(node)

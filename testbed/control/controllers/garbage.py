@@ -19,6 +19,7 @@ FOREGROUND = "foregroundDeletion"
 #: Resources whose objects own others or are owned.
 RESOURCES = (
     "configmaps",
+    "controllerrevisions",
     "daemonsets",
     "deployments",
     "endpoints",

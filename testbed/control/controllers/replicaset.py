@@ -11,15 +11,8 @@ from collections.abc import Iterable
 from testbed.api.documents import Document, namespace_of
 from testbed.api.status import StatusError
 from testbed.control import pods
-from testbed.control.controllers.base import (
-    Controller,
-    Key,
-    RetryError,
-    is_owned_by,
-    matches,
-    owner_of,
-    owner_reference,
-)
+from testbed.control.controllers import ownership
+from testbed.control.controllers.base import Controller, Key, RetryError, is_owned_by
 from testbed.control.store import Event
 
 
@@ -30,21 +23,13 @@ class ReplicaSetController(Controller):
         if event.resource == "replicasets":
             yield from super().keys_for(event)
             return
-        pod = event.object
-        reference = owner_of(pod)
-        if reference is not None:
-            if reference["kind"] == "ReplicaSet":
-                yield namespace_of(pod), reference["name"]
-            return
-        for replica_set in self.store.list("replicasets", namespace_of(pod)):
-            if matches(replica_set["spec"]["selector"], pod["metadata"].get("labels")):
-                yield namespace_of(pod), replica_set["metadata"]["name"]
+        yield from ownership.concerned(self.api, "replicasets", "ReplicaSet", event)
 
     def reconcile(self, key: Key) -> None:
         replica_set = self.store.find("replicasets", *key)
         if replica_set is None:
             return
-        owned = self._claim(replica_set)
+        owned = ownership.claim(self.api, replica_set)
         active = [pod for pod in owned if pods.is_active(pod)]
         if not replica_set["metadata"].get("deletionTimestamp"):
             self._scale(replica_set, active)
@@ -54,33 +39,6 @@ class ReplicaSetController(Controller):
     def _owned(self, replica_set: Document) -> list[Document]:
         found = self.store.list("pods", namespace_of(replica_set))
         return [pod for pod in found if is_owned_by(pod, replica_set)]
-
-    def _claim(self, replica_set: Document) -> list[Document]:
-        """The set's Pods; matching orphans are adopted, Pods that no longer match are released."""
-        selector = replica_set["spec"]["selector"]
-        claimed: list[Document] = []
-        for pod in self.store.list("pods", namespace_of(replica_set)):
-            fits = matches(selector, pod["metadata"].get("labels"))
-            if is_owned_by(pod, replica_set):
-                if fits:
-                    claimed.append(pod)
-                else:
-                    self._set_owner(pod, None)
-            elif fits and owner_of(pod) is None and pods.is_active(pod):
-                claimed.append(self._set_owner(pod, replica_set))
-        return claimed
-
-    def _set_owner(self, pod: Document, owner: Document | None) -> Document:
-        changed = copy.deepcopy(pod)
-        others = [
-            ref for ref in changed["metadata"].get("ownerReferences") or () if not ref["controller"]
-        ]
-        changed["metadata"]["ownerReferences"] = (
-            others if owner is None else [*others, owner_reference(owner)]
-        )
-        if not changed["metadata"]["ownerReferences"]:
-            del changed["metadata"]["ownerReferences"]
-        return self.api.update("pods", changed)
 
     def _scale(self, replica_set: Document, active: list[Document]) -> None:
         missing = replica_set["spec"]["replicas"] - len(active)

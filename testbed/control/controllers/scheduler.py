@@ -25,6 +25,8 @@ from testbed.control.store import Event
 
 #: Taints that keep a Pod away from a node when it is scheduled. Source: v1.TaintEffect.
 _KEEPS_AWAY = ("NoSchedule", "NoExecute")
+#: The taint that a cordoned node is taken to have.
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 
 
 class Scheduler(Controller):
@@ -115,14 +117,15 @@ def why_not(pod: Document, node: Document, placed: Sequence[Document]) -> str | 
     spec, node_spec = pod["spec"], node.get("spec") or {}
     labels = node["metadata"].get("labels") or {}
     tolerations = spec.get("tolerations") or ()
-    if node_spec.get("unschedulable"):
+    cordoned = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
+    if node_spec.get("unschedulable") and not any(tolerates(t, cordoned) for t in tolerations):
         return "node(s) were unschedulable"
     for taint in node_spec.get("taints") or ():
-        if taint["effect"] in _KEEPS_AWAY and not any(_tolerates(t, taint) for t in tolerations):
+        if taint["effect"] in _KEEPS_AWAY and not any(tolerates(t, taint) for t in tolerations):
             value = f": {taint['value']}" if taint.get("value") else ": "
             return f"node(s) had untolerated taint {{{taint['key']}{value}}}"
     wanted = (spec.get("nodeSelector") or {}).items()
-    if not wanted <= labels.items() or not _affine(spec, node):
+    if not wanted <= labels.items() or not affine(spec, node):
         return "node(s) didn't match Pod's node affinity/selector"
     if _host_ports_taken(pod, name_of(node), placed):
         return "node(s) didn't have free ports for the requested pod ports"
@@ -141,8 +144,8 @@ def _group(pod: Document) -> str:
     return str(owner["uid"]) if owner else f"{namespace_of(pod)}/{name_of(pod)}"
 
 
-def _tolerates(toleration: Document, taint: Document) -> bool:
-    """Source: core/v1 Toleration.ToleratesTaint."""
+def tolerates(toleration: Document, taint: Document) -> bool:
+    """Whether a toleration bears a taint. Source: core/v1 Toleration.ToleratesTaint."""
     if toleration.get("effect") not in (None, "", taint["effect"]):
         return False
     if toleration.get("operator", "Equal") == "Exists":
@@ -153,7 +156,7 @@ def _tolerates(toleration: Document, taint: Document) -> bool:
     )
 
 
-def _affine(spec: Document, node: Document) -> bool:
+def affine(spec: Document, node: Document) -> bool:
     """Required node affinity: any of the terms, each with all of its expressions."""
     node_affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = node_affinity.get("requiredDuringSchedulingIgnoredDuringExecution")

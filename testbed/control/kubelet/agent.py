@@ -20,7 +20,10 @@ from testbed.control.kubelet.runtime import PodRuntime, Sandbox
 from testbed.control.kubelet.state import Role, RunningPod, containers_of
 from testbed.control.kubelet.status import phase_of, pod_status
 from testbed.control.store import Event, EventType
+from testbed.dns.resolv import ResolvConf
 
+#: That of nodes which know no DNS server.
+NO_RESOLVER = ResolvConf(())
 #: Seconds until a sandbox that couldn't be made is tried again.
 SANDBOX_RETRY = 10.0
 
@@ -30,15 +33,21 @@ class Kubelet(Controller):
 
     resources = ("pods", "services", "nodes")
 
-    def __init__(self, api: ClusterApi, runtime: PodRuntime) -> None:
+    def __init__(
+        self, api: ClusterApi, runtime: PodRuntime, node_resolver: ResolvConf = NO_RESOLVER
+    ) -> None:
         super().__init__(api)
         self._runtime = runtime
+        self.node_resolver = node_resolver
         self._running: dict[str, RunningPod] = {}
         self._addresses: dict[str, NodeAddresses] = {}
         self._nodes: dict[str, tuple[Document, Node]] = {}
         self._silent_since: dict[str, float] = {}
         self._deleted: list[str] = []
         self._mapped: set[str] = set()
+        #: Pods whose sandboxes go, and objects that go with them, at the end of a pass.
+        self._leaving: list[RunningPod] = []
+        self._ended: list[Key] = []
         self._containers = Containers(api, runtime, self._look_again, self._is_heard)
 
     # nodes
@@ -108,6 +117,7 @@ class Kubelet(Controller):
         """Remove, create and update in three steps, so that sandboxes are made in one batch."""
         again: dict[Key, RetryError] = {}
         self._forget_deleted()
+        self._remove_sandboxes()
         found = [self.store.find("pods", *key) for key in keys]
         documents = [
             document
@@ -130,6 +140,7 @@ class Kubelet(Controller):
             )
             if wait is not None:
                 again[pods.key_of(current)] = RetryError(max(wait, 0.001), "a container waits")
+        self._remove_sandboxes()
         self._map_host_ports()
         return again
 
@@ -177,7 +188,7 @@ class Kubelet(Controller):
             message = f"Failed to create pod sandbox: node {node.name} has no free address"
             self.api.event(pod, "Warning", "FailedCreatePodSandBox", message)
             return None
-        made = pod_files(pod, addresses, self.store.find)
+        made = pod_files(pod, addresses, self.store.find, self.node_resolver)
         for problem in made.problems:
             self.api.event(pod, "Warning", "DNSConfigForming", problem)
         key = namespace_of(pod), name_of(pod)
@@ -225,10 +236,20 @@ class Kubelet(Controller):
         for container in pod.containers.values():
             self._containers.forget(pod, container)
         pod.over = True
-        self._runtime.destroy([pod.sandbox.uid])
-        self._release(pod.sandbox)
-        if _has_host_ports(pod.sandbox.document):
-            self._mapped.add(pod.sandbox.node)
+        self._leaving.append(pod)
+
+    def _remove_sandboxes(self) -> None:
+        """Remove in one go what was left in this pass, then the objects of deleted Pods."""
+        leaving, self._leaving = self._leaving, []
+        if leaving:
+            self._runtime.destroy([pod.sandbox.uid for pod in leaving])
+        for pod in leaving:
+            self._release(pod.sandbox)
+            if _has_host_ports(pod.sandbox.document):
+                self._mapped.add(pod.sandbox.node)
+        ended, self._ended = self._ended, []
+        for key in ended:
+            self.api.delete("pods", *key, grace=0)
 
     def _map_host_ports(self) -> None:
         """Bring the nodes whose Pods with hostPorts came or went to their mappings."""
@@ -264,7 +285,7 @@ class Kubelet(Controller):
             return wait
         self._leave_sandbox(pod)
         del self._running[pod.sandbox.uid]
-        self.api.delete("pods", namespace_of(document), name_of(document), grace=0)
+        self._ended.append(pods.key_of(document))
         return None
 
     def _finish_unstarted(self, document: Document | None) -> None:

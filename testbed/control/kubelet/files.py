@@ -22,10 +22,10 @@ class PodFiles:
     problems: tuple[str, ...]
 
 
-def pod_files(pod: Document, addresses: Sequence[str], find: Finder) -> PodFiles:
-    """The files of a Pod with these addresses; the nodes have no resolver of their own."""
+def pod_files(pod: Document, addresses: Sequence[str], find: Finder, node: ResolvConf) -> PodFiles:
+    """The files of a Pod with these addresses; `node` is its node's own resolver."""
     service = find("services", *DNS_SERVICE)
     cluster_dns = tuple((service or {"spec": {}})["spec"].get("clusterIPs") or ())
-    resolver = resolv_conf(pod, cluster_dns, ResolvConf(()))
+    resolver = resolv_conf(pod, cluster_dns, node)
     files = {"/etc/hosts": hosts_file(pod, addresses), "/etc/resolv.conf": resolver.text}
     return PodFiles(hostname_of(pod)[0], files, resolver.omitted)

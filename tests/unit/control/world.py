@@ -12,12 +12,17 @@ from testbed.api.documents import Document
 from testbed.clock import ManualClock
 from testbed.control import names
 from testbed.control.controllers.base import Manager
+from testbed.control.controllers.daemonset import DaemonSetController
 from testbed.control.controllers.deployment import DeploymentController
+from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
+from testbed.control.controllers.service_cidr import ServiceCIDRController
+from testbed.control.controllers.statefulset import StatefulSetController
 from testbed.control.kubelet import Kubelet, Sandbox
 from testbed.control.kubelet.runtime import Outcome
 from testbed.control.store import NotFoundError, Store
@@ -147,7 +152,12 @@ class World:
             ReplicaSetController(self.api),
             Scheduler(self.api),
             self.kubelet,
+            StatefulSetController(self.api),
+            DaemonSetController(self.api),
             EndpointSliceController(self.api),
+            EndpointsController(self.api),
+            EndpointSliceMirroringController(self.api),
+            ServiceCIDRController(self.api),
             self.lifecycle,
             GarbageCollector(self.api),
         )

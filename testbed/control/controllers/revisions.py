@@ -1,0 +1,55 @@
+"""ControllerRevisions: the templates that a StatefulSet or DaemonSet has had.
+
+Source: pkg/controller/history, and getPatch of the two controllers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.control import names
+from testbed.control.controllers.base import ClusterApi, is_owned_by, owner_reference
+
+LABEL = "controller-revision-hash"
+RESOURCE = "controllerrevisions"
+
+
+def ensure(api: ClusterApi, owner: Document) -> tuple[Document, list[Document]]:
+    """(the revision of the present template, all others from oldest to newest)."""
+    data = {"spec": {"template": {**copy.deepcopy(owner["spec"]["template"]), "$patch": "replace"}}}
+    known = [r for r in api.store.list(RESOURCE, namespace_of(owner)) if is_owned_by(r, owner)]
+    known.sort(key=lambda revision: int(revision["revision"]))
+    newest = max((int(revision["revision"]) for revision in known), default=0)
+    current = next((revision for revision in known if revision["data"] == data), None)
+    if current is None:
+        label = names.template_hash(data)
+        meta: Document = {
+            "name": f"{name_of(owner)}-{label}",
+            "namespace": namespace_of(owner),
+            "labels": {**(owner["spec"]["selector"].get("matchLabels") or {}), LABEL: label},
+            "ownerReferences": [owner_reference(owner)],
+        }
+        document = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": meta}
+        current = api.create(RESOURCE, {**document, "data": data, "revision": newest + 1})
+    elif int(current["revision"]) < newest:
+        current = api.update(RESOURCE, {**current, "revision": newest + 1})
+    uid = current["metadata"]["uid"]
+    return current, [revision for revision in known if revision["metadata"]["uid"] != uid]
+
+
+def trim(api: ClusterApi, owner: Document, others: list[Document], live: Iterable[str]) -> None:
+    """Delete the oldest revisions past revisionHistoryLimit that nobody (`live`) uses."""
+    limit = owner["spec"].get("revisionHistoryLimit", 10)
+    in_use = set(live)
+    unused = [revision for revision in others if name_of(revision) not in in_use]
+    for revision in unused[: max(0, len(unused) - limit)]:
+        api.delete(RESOURCE, namespace_of(revision), name_of(revision))
+
+
+def template_of(revision: Document) -> Document:
+    """The Pod template that a revision holds."""
+    template = copy.deepcopy(revision["data"]["spec"]["template"])
+    template.pop("$patch", None)
+    return dict(template)
