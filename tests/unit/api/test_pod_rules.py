@@ -9,6 +9,7 @@ import pytest
 
 from testbed.api.documents import Document
 from testbed.api.status import StatusError
+
 from .rules import admission, answer, create, full, obj, trimmed
 
 CONTAINER: Document = {"name": "c", "image": "x"}
