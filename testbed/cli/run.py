@@ -34,6 +34,13 @@ def add_parser(
     parser.add_argument("--json", action="store_true", help="machine-readable results")
     parser.add_argument("--proxy", choices=PROXY_MODES, help="run in this proxy mode only")
     parser.add_argument(
+        "--evidence",
+        type=Path,
+        default=Path("evidence"),
+        metavar="DIR",
+        help="where a scenario that fails leaves SCENARIO-MODE.zip (evidence/)",
+    )
+    parser.add_argument(
         "-q", "--quiet", action="store_true", help="only what failed, and the summary"
     )
     return parser
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     for scenario, mode in plays:
         _introduce(scenario, mode, scenario.name not in taught, tell)
         taught.add(scenario.name)
-        result = run_scenario(scenario, mode, tell)
+        result = run_scenario(scenario, mode, tell, evidence=args.evidence)
         _conclude(result, _ignore if args.json else _print, tell)
         results.append(result)
     if args.json:
@@ -113,6 +120,9 @@ def _list(chosen: Sequence[Scenario], as_json: bool) -> int:
 def _summarise(results: Sequence[Result]) -> None:
     rows = [(r.scenario.name, r.mode, r.status.value, f"{r.seconds:.2f} s", r.why) for r in results]
     print("\n" + table(("SCENARIO", "PROXY", "RESULT", "TIME", "WHY"), rows))
+    for each in results:
+        if each.evidence:
+            print(f"evidence: {each.evidence} (testbed report {each.evidence})")
     counts = {status: sum(r.status is status for r in results) for status in Status}
     failed = counts[Status.FAILED] + counts[Status.ERROR]
     took = sum(r.seconds for r in results)

@@ -39,6 +39,7 @@ def add_parser(
     parser.add_argument(
         "--dns-command", default="", metavar="COREDNS", help="a CoreDNS binary that serves instead"
     )
+    parser.add_argument("--ingress", action="store_true", help="run an Ingress controller (nginx)")
     add_lab(parser)
     add_lab_settings(parser)
     return parser
@@ -51,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
     if name in daemon.running_labs():
         raise UsageError(f"lab {name!r} is running already; end it with: testbed down --lab {name}")
     recorded = handlers.read_manifests(args.objects)
-    names = {"dns": not args.no_dns and not recorded, "dns_command": args.dns_command}
+    names = {
+        "dns": not args.no_dns and not recorded,
+        "dns_command": args.dns_command,
+        "ingress": args.ingress,
+    }
     settings = {**lab_settings(args), **names, "api": True}
     manifests = handlers.read_manifests(args.filename)
     begin = time.perf_counter()

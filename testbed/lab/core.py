@@ -26,6 +26,7 @@ from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.ingress import IngressController
 from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.namespace import NamespaceController
 from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
@@ -43,6 +44,8 @@ from testbed.emu.spec import Machine, TopologySpec
 from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.specs import Plan
+from testbed.ingress import manifests as ingress_manifests
+from testbed.ingress.server import Fleet
 from testbed.lab import bootstrap
 from testbed.lab.dns import DNS_IMAGE, LabDns, with_command
 from testbed.lab.impair import LabImpairments
@@ -63,8 +66,9 @@ from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
-from testbed.runtime.images import Images
+from testbed.runtime.images import Images, repository_of
 from testbed.runtime.sandboxes import Sandboxes, namespace_name
+from testbed.shell import find_program
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
@@ -120,6 +124,8 @@ class LabCore:
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
         self.control.kubelet.node_resolver = self.dns.outside
         self.sandboxes.applications[DNS_IMAGE] = self.dns.serve
+        self.ingress = Fleet(loop, directory)
+        self.sandboxes.applications[repository_of(ingress_manifests.IMAGE)] = self.ingress.start
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
@@ -210,6 +216,13 @@ class LabCore:
         self.dns.start_public()
         if self.options.dns:
             self._start_dns()
+        if self.options.ingress:
+            find_program("nginx", "nginx-light")
+            client = self.control.client
+            controller = IngressController(client, self.ingress, self.dns.public)
+            self.control.manager.add(controller)
+            dual = len(self.options.service_cidrs) > 1
+            self.apply(ingress_manifests.ingress_controller(dual_stack=dual))
         await self.settle()
         tell(f"proxy: {self.options.proxy}")
 
@@ -291,6 +304,7 @@ class LabCore:
                 await self.proxies.sync()
                 if self.cloud is not None:
                     await self.cloud.settled()
+                await self.ingress.settled()
                 if self.control.manager.idle and self.proxies.idle:
                     return
 

@@ -43,7 +43,7 @@ def run(
 ) -> Callable[..., tuple[int, str]]:
     """Write scenarios by (name, body, more) and run them; a lab is None. Exit code and output."""
 
-    def play(scenario: Scenario, mode: str, steps: Steps, options: object) -> None:
+    def play(scenario: Scenario, mode: str, steps: Steps, *others: object) -> None:
         scenario.function(None, steps)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "_play", play)
@@ -53,7 +53,7 @@ def run(
         for name, (body, more) in bodies.items():
             text = FILE.format(title=f"Title of {name}", name=name, body=body, more=more)
             (tmp_path / f"{name}.py").write_text(text)
-        code = main(["run", str(tmp_path), *words])
+        code = main(["run", str(tmp_path), "--evidence", str(tmp_path / "kept"), *words])
         return code, capsys.readouterr().out
 
     return go
