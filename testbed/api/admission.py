@@ -21,6 +21,7 @@ from testbed.api.resources import ResourceType, by_kind, by_name, by_resource
 from testbed.api.service_strategy import begin_create, begin_update, held_addresses, held_ports
 from testbed.api.strategies import STRATEGIES, Strategy, keep_status
 from testbed.api.validation.addresses import Network, parse_ip
+from testbed.api.validation.meta import common_update
 
 #: ServiceCIDR object that stands for the server's own ranges.
 DEFAULT_CIDR = "kubernetes"
@@ -181,7 +182,7 @@ class Admission:
         if strategy.update_status is not None:
             keep_status(changed, stored)
         strategy.prepare(changed, stored)
-        self._refuse(kind, changed, strategy.update(changed, stored))
+        self._refuse_change(kind, changed, stored, strategy.update)
         strategy.canonicalize(changed, stored)
 
     def _update_status(
@@ -194,8 +195,7 @@ class Admission:
                 changed[member] = copy.deepcopy(stored[member])
             else:
                 changed.pop(member)
-        check = strategy.update_status or strategy.update
-        self._refuse(kind, changed, check(changed, stored))
+        self._refuse_change(kind, changed, stored, strategy.update_status or strategy.update)
 
     def released(self, resource: str, document: Document) -> None:
         """An object is finally gone: free what it held."""
@@ -315,6 +315,17 @@ class Admission:
         if errors:
             name = document["metadata"].get("name", "")
             raise status.invalid(kind.kind, kind.group, name, errors)
+
+    def _refuse_change(
+        self,
+        kind: ResourceType,
+        changed: Document,
+        stored: Document,
+        check: Callable[[Document, Document], list[status.FieldError]],
+    ) -> None:
+        after, before = changed["metadata"], stored["metadata"]
+        errors = common_update(after, before, namespaced=kind.namespaced)
+        self._refuse(kind, changed, errors + check(changed, stored))
 
     def _definition(self, kind: ResourceType) -> schema.StructType:
         definition = schema.kind_struct(kind.api_version, kind.kind)
