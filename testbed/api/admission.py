@@ -17,6 +17,7 @@ from testbed.api import schema, status
 from testbed.api.allocate import AddressPool, PortPool, Transaction, family_name
 from testbed.api.decoding import DecodeError, decode, encode
 from testbed.api.documents import Document
+from testbed.api.identity import check_kind, unhandled
 from testbed.api.resources import ResourceType, by_kind, by_name, by_resource
 from testbed.api.service_strategy import begin_create, begin_update, held_addresses, held_ports
 from testbed.api.strategies import STRATEGIES, Strategy, keep_status
@@ -228,16 +229,11 @@ class Admission:
     # the parts of a write
 
     def _find(self, resource: str, document: Document) -> tuple[ResourceType, Strategy]:
-        version = str(document.get("apiVersion") or "")
-        group = version.rpartition("/")[0]
+        group = str(document.get("apiVersion") or "").rpartition("/")[0]
         kind = by_resource(group, resource) or by_name(resource)
         if kind is None:
             raise status.not_found(resource, "")
-        if version and version != kind.api_version:
-            raise status.bad_request(
-                f"the API version in the data ({version}) does not match the expected API version "
-                f"({kind.api_version})"
-            )
+        check_kind(document, kind)
         return kind, STRATEGIES[kind.group, kind.resource]
 
     def _decode(
@@ -247,18 +243,14 @@ class Admission:
         field_validation: str,
         duplicates: Iterable[str],
     ) -> tuple[Document, list[str]]:
-        given = document.get("kind") or kind.kind
-        refusal = f'{given} in version "{kind.version}" cannot be handled as a {kind.kind}'
-        if given != kind.kind:
-            raise status.bad_request(f'{refusal}: no kind "{given}" is registered')
         try:
             decoded, unknown = decode(document, self._definition(kind))
         except DecodeError as error:
-            raise status.bad_request(f"{refusal}: {error}") from None
+            raise unhandled(kind.kind, kind.version, kind, str(error)) from None
         strict = [*duplicates, *unknown]
         if strict and field_validation == "Strict":
             errors = ", ".join(strict)
-            raise status.bad_request(f"{refusal}: strict decoding error: {errors}")
+            raise unhandled(kind.kind, kind.version, kind, f"strict decoding error: {errors}")
         decoded["apiVersion"], decoded["kind"] = kind.api_version, kind.kind
         decoded.setdefault("metadata", {})
         return decoded, strict if field_validation == "Warn" else []
