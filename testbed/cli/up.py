@@ -40,6 +40,7 @@ def add_parser(
     parser.add_argument(
         "--dns-command", default="", metavar="COREDNS", help="a CoreDNS binary that serves instead"
     )
+    parser.add_argument("--ingress", action="store_true", help="run an Ingress controller (nginx)")
     add_lab(parser)
     add_lab_settings(parser)
     return parser
@@ -57,7 +58,11 @@ def run(args: argparse.Namespace) -> int:
             f"testbed resume --lab {name} takes it up again, testbed clean --lab {name} removes it"
         )
     recorded = handlers.read_manifests(args.objects)
-    names = {"dns": not args.no_dns and not recorded, "dns_command": args.dns_command}
+    names = {
+        "dns": not args.no_dns and not recorded,
+        "dns_command": args.dns_command,
+        "ingress": args.ingress,
+    }
     settings = {**lab_settings(args), **names, "api": True, "keep": not recorded}
     manifests = handlers.read_manifests(args.filename)
     begin = time.perf_counter()

@@ -128,6 +128,10 @@ class Fabric:
                 marks.withdraw(self.lab, name)
         return sorted(unknown.values())
 
+    def end_programs(self, name: str) -> None:
+        """Kill and await whatever runs in a namespace."""
+        marks.end_processes("", {self.namespace(name).inode}, marks.ourselves())
+
     def let_go(self) -> None:
         """Leave everything as it stands, for another process to take over."""
         for namespace in self._namespaces.values():

@@ -26,12 +26,14 @@ from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.ingress import IngressController
 from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.namespace import NamespaceController
 from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
 from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
+from testbed.control.controllers.service_cidr import ServiceCIDRController, default_document
 from testbed.control.controllers.service_lb import ServiceController
 from testbed.control.controllers.statefulset import StatefulSetController
 from testbed.control.envelope import WriteOptions
@@ -45,6 +47,8 @@ from testbed.emu.spec import Machine, TopologySpec
 from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.specs import Plan
+from testbed.ingress import manifests as ingress_manifests
+from testbed.ingress.server import Fleet
 from testbed.lab import bootstrap
 from testbed.lab.dns import DNS_IMAGE, LabDns, with_command
 from testbed.lab.impair import LabImpairments
@@ -67,9 +71,10 @@ from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
-from testbed.runtime.images import Images
+from testbed.runtime.images import Images, repository_of
 from testbed.runtime.kept import KeeperHost
 from testbed.runtime.sandboxes import Sandboxes, namespace_name
+from testbed.shell import find_program
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
@@ -131,6 +136,8 @@ class LabCore:
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
         self.control.kubelet.node_resolver = self.dns.outside
         self.sandboxes.applications[DNS_IMAGE] = self.dns.serve
+        self.ingress = Fleet(loop, directory)
+        self.sandboxes.applications[repository_of(ingress_manifests.IMAGE)] = self.ingress.start
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
@@ -186,6 +193,7 @@ class LabCore:
             slices,
             EndpointsController(client),
             EndpointSliceMirroringController(client),
+            ServiceCIDRController(client),
             lifecycle,
             NamespaceController(client),
             GarbageCollector(client),
@@ -222,6 +230,7 @@ class LabCore:
         store = self.control.store
         for document in bootstrap.namespace_documents():
             store.create("namespaces", document)
+        store.create("servicecidrs", default_document(self.options.service_cidrs))
         if self.twin is not None:
             store_nodes(self.twin, store)
         else:
@@ -236,8 +245,18 @@ class LabCore:
         self.dns.start_public()
         if self.options.dns:
             self._start_dns()
+        if self.options.ingress:
+            self._add_ingress_controller()
+            dual = len(self.options.service_cidrs) > 1
+            self.apply(ingress_manifests.ingress_controller(dual_stack=dual))
         await self._come_to_rest()
         tell(f"proxy: {self.options.proxy}")
+
+    def _add_ingress_controller(self) -> None:
+        find_program("nginx", "nginx-light")
+        client = self.control.client
+        controller = IngressController(client, self.ingress, self.dns.public)
+        self.control.manager.add(controller)
 
     async def _come_to_rest(self) -> None:
         await self.settle()
@@ -255,6 +274,8 @@ class LabCore:
         self.dns.start_public()
         if self.options.dns:
             self.dns.start_cluster(self.options.service_cidrs[0])
+        if self.options.ingress:
+            self._add_ingress_controller()
         await self._come_to_rest()
         if self.keeper is not None:
             uids = [pod["metadata"]["uid"] for pod in self.control.store.list("pods")]
@@ -339,6 +360,7 @@ class LabCore:
                 await self.proxies.sync()
                 if self.cloud is not None:
                     await self.cloud.settled()
+                await self.ingress.settled()
                 if self.control.manager.idle and self.proxies.idle:
                     return
 

@@ -46,10 +46,6 @@ class Program:
         """The process that is number 1 inside the Pod; None where it is gone."""
         return inner_pid(self.pid)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def write(self, data: bytes) -> None:
         """Give it input; nothing where it takes none."""
         if self._input is not None:
@@ -99,6 +95,15 @@ class Program:
         self.end_input()
         self.code = code if code >= 0 else 128 - code
         return self.code
+
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._process.pid
+
+    def hang_up(self) -> None:
+        """SIGHUP to the program alone: many read their configuration again."""
+        shell.signal_process(self._process, signal.SIGHUP)
 
     def terminate(self) -> None:
         """SIGTERM to the program (the first process of its PID namespace gets it too)."""

@@ -175,6 +175,7 @@ class Sandboxes:
                     program, log.append, partial(self._ended, uid, word)
                 )
             elif starter := self._starter(container):
+                self._fabric.end_programs(sandbox.namespace.name)  # those of the one before
                 sandbox.applications[word] = starter(key, sandbox.namespace, log.append_line)
             elif uid in host.echoes and self._images.resolve(container) is None:
                 sandbox.echoes.add(word)
