@@ -8,6 +8,7 @@ with Cluster("three_nodes") as lab:
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from types import TracebackType
@@ -29,9 +30,11 @@ from testbed.lab.lookup import Asker, asker_of, name_in, named_target, port_of
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
 from testbed.lab.places import key_of, origin_of, target_of, world_of
+from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
+from testbed.report.stops import Place
 from testbed.runtime.sandboxes import namespace_name
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ Manifest = str | FilePath | Document | Iterable[Document]
 class Cluster:
     """A lab: `topology` is a name of topologies/, a file, or a Topo; `options` are LabOptions.
 
+    `from_objects` makes it the twin of a recorded cluster instead: the nodes, Pods and Services of
+    a dump at their recorded addresses (lab.twin).
+
     Every method may be called from any thread; a change returns when the lab has come to rest.
     Raises UsageError for a bad name or topology, CannotRunError where namespaces can't be made.
     """
@@ -57,15 +63,17 @@ class Cluster:
         self,
         topology: Any = "three_nodes",
         *,
+        from_objects: Manifest | None = None,
         name: str | None = None,
         tell: Callable[[str], None] = lambda line: None,
         **options: Any,
     ) -> None:
         self.name = name or f"lab-{os.getpid()}"
-        self.options = LabOptions(**options)
+        twin = None if from_objects is None else read_twin(documents_of(from_objects))
+        self.options = LabOptions(**{**(twin.options if twin else {}), **options})
         self._thread: LoopThread | None = None
         named = isinstance(topology, str | FilePath)
-        topo = load_topology(topology) if named else topology
+        topo = twin or (load_topology(topology) if named else topology)
         self.topology = topo.spec()
         self.options.check_nodes([machine.name for machine in self.topology.nodes])
         self._topo = topo
@@ -77,10 +85,12 @@ class Cluster:
             self._thread = LoopThread(self.name)
             loop = self._thread.loop
             self.core: LabCore = self._thread.call(
-                lambda: LabCore(self.fabric, self.topology, self.options, loop)
+                lambda: LabCore(self.fabric, self.topology, self.options, loop, twin)
             )
             self._thread.wait(self.core.start(tell))
             self._observer = Observer((), meaning=self._meaning)
+            #: The latest observations, the last one last: evidence where a check fails.
+            self.observations: deque[Observation] = deque(maxlen=16)
         except BaseException:
             self.close()
             raise
@@ -110,6 +120,8 @@ class Cluster:
     @property
     def net(self) -> Net:
         """Mininet's view of the machines: `lab.net["w1"].cmd("ip route")`, pingAll, CLI."""
+        if self.core.twin is not None:
+            raise UsageError("a twin has no topology in Mininet's words: use lab.fabric")
         if self._net is None:
             # Mininet takes a good part of a lab's start to import: only who uses it waits for it.
             from testbed.emu.net import Net
@@ -308,6 +320,22 @@ class Cluster:
         """Add a record (A, AAAA, CNAME, TXT) to the lab's public DNS; raises UsageError."""
         self._running.call(lambda: self.core.dns.public.add(name, kind, value))
 
+    def documents(self) -> list[Document]:
+        """Every object of the cluster but Secrets."""
+        store = self.core.control.store
+        return self._running.call(
+            lambda: [d for r in store.resources() if r != "secrets" for d in store.list(r)]
+        )
+
+    def places(self) -> list[Place]:
+        """The lab's machines and Pods with their roles, for pictures."""
+        machines = [Place(m.name, m.role) for m in self.topology.machines]
+        return machines + [
+            Place(namespace_name((pod.key.namespace, pod.key.name)), "pod", pod.node_name)
+            for pod in self.all_pods()
+            if not pod.host_network
+        ]
+
     # packets
 
     def _meaning(self, table: str, chain: str, text: str) -> str:
@@ -346,7 +374,8 @@ class Cluster:
     ) -> Observation:
         """As `probe`, with the frames and trace events that the path was made from."""
         origin, asked = self._request(source, target, port, protocol, family, request)
-        return self.observer().follow(origin, asked)
+        self.observations.append(self.observer().follow(origin, asked))
+        return self.observations[-1]
 
     def explain(self, source: str, target: str, **more: Any) -> Explanation:
         """Probe, and judge what was seen by what the Service promises; see lab.explain.explain.
@@ -413,7 +442,8 @@ class Cluster:
         """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
-        return self.observer().follow_packets(origin, packets, wait).path
+        self.observations.append(self.observer().follow_packets(origin, packets, wait))
+        return self.observations[-1].path
 
     def probe_until(
         self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any

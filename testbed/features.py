@@ -175,6 +175,10 @@ FEATURES = (
         "driving a lab with kubectl",
         _program("kubectl", "kubectl (from the Kubernetes project)"),
     ),
+    Feature("nginx", "the Ingress controller", _program("nginx", "nginx-light")),
+    Feature("haproxy", "load balancers of kind proxy", _program("haproxy", "haproxy")),
+    Feature("redis", "the Redis scenarios", _program("redis-server", "redis-server redis-tools")),
+    Feature("tc", "rates and delays of links", _program("tc", "iproute2")),
     Feature("tshark", "reading captures in a terminal", _program("tshark", "tshark")),
 )
 

@@ -152,6 +152,12 @@ def quote(argv: Sequence[str]) -> str:
     return shlex.join(argv)
 
 
+def signal_process(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a program that `spawn` started, not to its children."""
+    if process.poll() is None:
+        process.send_signal(number)
+
+
 def signal_group(process: Process, number: signal.Signals) -> None:
     """Send a signal to everything that `spawn` started; nothing if it has ended."""
     try:

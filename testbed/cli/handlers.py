@@ -81,7 +81,7 @@ def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     files, all_rules = arguments.pop("files"), arguments.pop("all_rules")
     found = cluster.explain(**arguments.pop("request"), **arguments)
     if file := files.get("html"):
-        evidence.write_html(Path(file), found)
+        evidence.write_html(Path(file), cluster, found)
     if file := files.get("pcapng"):
         evidence.write_pcapng(Path(file), found)
     if file := files.get("bundle"):

@@ -25,10 +25,21 @@ def add_parser(
     parser.add_argument(
         "-f", "--filename", action="append", default=[], help="apply these manifests (- is stdin)"
     )
+    parser.add_argument(
+        "--from",
+        dest="objects",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a twin of a real cluster, instead of a topology: the nodes, Pods and Services of a "
+        "dump (kubectl get ns,svc,endpointslices,nodes,pods,servicecidrs -A -o yaml) at their "
+        "recorded addresses; what can't be built is named",
+    )
     parser.add_argument("--no-dns", action="store_true", help="leave cluster DNS out")
     parser.add_argument(
         "--dns-command", default="", metavar="COREDNS", help="a CoreDNS binary that serves instead"
     )
+    parser.add_argument("--ingress", action="store_true", help="run an Ingress controller (nginx)")
     add_lab(parser)
     add_lab_settings(parser)
     return parser
@@ -40,7 +51,12 @@ def run(args: argparse.Namespace) -> int:
     name = check_lab_name(args.lab)
     if name in daemon.running_labs():
         raise UsageError(f"lab {name!r} is running already; end it with: testbed down --lab {name}")
-    names = {"dns": not args.no_dns, "dns_command": args.dns_command}
+    recorded = handlers.read_manifests(args.objects)
+    names = {
+        "dns": not args.no_dns and not recorded,
+        "dns_command": args.dns_command,
+        "ingress": args.ingress,
+    }
     settings = {**lab_settings(args), **names, "api": True}
     manifests = handlers.read_manifests(args.filename)
     begin = time.perf_counter()
@@ -48,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     def build(tell: daemon.Tell) -> daemon.Running:
         from testbed.cluster import Cluster
 
-        cluster = Cluster(args.topology, name=name, tell=tell, **settings)
+        twin = recorded or None
+        cluster = Cluster(args.topology, from_objects=twin, name=name, tell=tell, **settings)
         try:
             if manifests:
                 for line in cluster.apply(manifests):

@@ -1,1 +1,1 @@
-"""The Ingress controller."""
+"""Ingress: objects to one configuration (pure), nginx that serves it, the objects it runs as."""

@@ -26,6 +26,7 @@ from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.ingress import IngressController
 from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.namespace import NamespaceController
 from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
@@ -43,18 +44,31 @@ from testbed.emu.spec import Machine, TopologySpec
 from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.specs import Plan
+from testbed.ingress import manifests as ingress_manifests
+from testbed.ingress.server import Fleet
 from testbed.lab import bootstrap
 from testbed.lab.dns import DNS_IMAGE, LabDns, with_command
 from testbed.lab.impair import LabImpairments
 from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
+from testbed.lab.twin import Twin
+from testbed.lab.twinning import (
+    TwinKubelet,
+    TwinPods,
+    TwinSlices,
+    recorded_pods,
+    recorded_slices,
+    store_nodes,
+    store_rest,
+)
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
-from testbed.runtime.images import Images
+from testbed.runtime.images import Images, repository_of
 from testbed.runtime.sandboxes import Sandboxes, namespace_name
+from testbed.shell import find_program
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
@@ -90,8 +104,11 @@ class LabCore:
         topology: TopologySpec,
         options: LabOptions,
         loop: asyncio.AbstractEventLoop,
+        twin: Twin | None = None,
     ) -> None:
         self.fabric = fabric
+        self.twin = twin
+        self._twin_pods: TwinPods | None = None
         self.topology = topology
         self.options = options
         self.clock = LabClock(loop)
@@ -107,6 +124,8 @@ class LabCore:
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
         self.control.kubelet.node_resolver = self.dns.outside
         self.sandboxes.applications[DNS_IMAGE] = self.dns.serve
+        self.ingress = Fleet(loop, directory)
+        self.sandboxes.applications[repository_of(ingress_manifests.IMAGE)] = self.ingress.start
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
@@ -136,6 +155,10 @@ class LabCore:
         client = RegistryClient(registry, self.clock)
         manager = Manager(store, self.clock, self._wake)
         kubelet = Kubelet(client, self.sandboxes)
+        slices = EndpointSliceController(client)
+        if self.twin is not None:
+            kubelet = TwinKubelet(client, self.sandboxes, recorded_pods(self.twin))
+            slices = TwinSlices(client, recorded_slices(self.twin))
         lifecycle = NodeLifecycleController(client, kubelet.silent_for)
         self.sandboxes.exited = kubelet.exited
         manager.add(
@@ -145,7 +168,7 @@ class LabCore:
             DaemonSetController(client),
             Scheduler(client),
             kubelet,
-            EndpointSliceController(client),
+            slices,
             EndpointsController(client),
             EndpointSliceMirroringController(client),
             lifecycle,
@@ -156,6 +179,8 @@ class LabCore:
 
     def _cloud(self) -> FakeCloud | None:
         balancers = self.topology.with_role("balancer")
+        if self.twin is not None:
+            return None  # the recorded status stays
         if not balancers or self.options.cloud == "none":
             self.control.manager.add(ServiceController(self.control.client, None))
             return None
@@ -177,12 +202,13 @@ class LabCore:
         store = self.control.store
         for document in bootstrap.namespace_documents():
             store.create("namespaces", document)
-        now = store.timestamp()
-        for index, machine in enumerate(self.topology.nodes, 1):
-            cidrs = bootstrap.pod_cidrs(self.options.cluster_cidrs, index)
-            facts = bootstrap.NodeFacts(machine.name, machine.zone, machine.addresses, cidrs)
-            store.create("nodes", bootstrap.node_document(facts, now))
+        if self.twin is not None:
+            store_nodes(self.twin, store)
+        else:
+            self._register_nodes()
         self.fabric.deploy(self.network.node_plan(self.nodes()))
+        if self.twin is not None:
+            self._build_twin(self.twin, tell)
         await self._start_api()
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
         for node in self.nodes():
@@ -190,8 +216,32 @@ class LabCore:
         self.dns.start_public()
         if self.options.dns:
             self._start_dns()
+        if self.options.ingress:
+            find_program("nginx", "nginx-light")
+            client = self.control.client
+            controller = IngressController(client, self.ingress, self.dns.public)
+            self.control.manager.add(controller)
+            dual = len(self.options.service_cidrs) > 1
+            self.apply(ingress_manifests.ingress_controller(dual_stack=dual))
         await self.settle()
         tell(f"proxy: {self.options.proxy}")
+
+    def _register_nodes(self) -> None:
+        store = self.control.store
+        now = store.timestamp()
+        for index, machine in enumerate(self.topology.nodes, 1):
+            cidrs = bootstrap.pod_cidrs(self.options.cluster_cidrs, index)
+            facts = bootstrap.NodeFacts(machine.name, machine.zone, machine.addresses, cidrs)
+            store.create("nodes", bootstrap.node_document(facts, now))
+
+    def _build_twin(self, twin: Twin, tell: Callable[[str], None]) -> None:
+        """The recorded Pods and Services; what can't be built is told in a line each."""
+        store_rest(twin, self.control.store)
+        self._twin_pods = TwinPods(twin, self.fabric, self._loop, self._plan_pod)
+        services = len(twin.documents["services"])
+        tell(f"twin of {len(twin.pods)} Pods and {services} Services")
+        for line in (*twin.omitted, *self._twin_pods.problems):
+            tell(f"not built: {line}")
 
     def _start_dns(self) -> None:
         """Cluster DNS: its Service and Deployment, whose Pods run it."""
@@ -207,7 +257,9 @@ class LabCore:
         """Service kubernetes; behind it, where it was asked for, the API server."""
         address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
         service = bootstrap.kubernetes_service(str(address))
-        self.control.client.create("services", service)
+        recorded = self.control.store.find("services", "default", "kubernetes") is not None
+        if not recorded:
+            self.control.client.create("services", service)
         if not self.options.api:
             self.control.manager.add(NamespaceDefaultsController(self.control.client))
             return
@@ -227,8 +279,9 @@ class LabCore:
         await self.api.start()
         client, ca = self.control.client, self.api.credentials.ca
         own = router.address(4)
-        client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))
-        client.create("endpoints", bootstrap.kubernetes_endpoints(own, API_PORT))
+        if not recorded:
+            client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))
+            client.create("endpoints", bootstrap.kubernetes_endpoints(own, API_PORT))
         self.control.manager.add(NamespaceDefaultsController(client, ca))
 
     def _start_proxy(self, node: Node) -> None:
@@ -251,6 +304,7 @@ class LabCore:
                 await self.proxies.sync()
                 if self.cloud is not None:
                     await self.cloud.settled()
+                await self.ingress.settled()
                 if self.control.manager.idle and self.proxies.idle:
                     return
 
@@ -280,6 +334,8 @@ class LabCore:
         if self.cloud is not None:
             self.cloud.close()
         self.proxies.close()
+        if self._twin_pods is not None:
+            self._twin_pods.close()
         self.sandboxes.close()
         self.dns.close()
 

@@ -21,7 +21,7 @@ class LabOptions:
     API server listens, for kubectl on the host's loopback and for Pods at Service kubernetes.
     `images` is a file that says which programs stand for images (runtime.images). With `dns`
     cluster DNS runs in Pods; `dns_command` is a CoreDNS of the user's that serves instead (it needs
-    `api`).
+    `api`). With `ingress` an Ingress controller runs (nginx in a Pod).
     """
 
     proxy: str = "iptables"
@@ -33,6 +33,7 @@ class LabOptions:
     api: bool = False
     dns: bool = False
     dns_command: str = ""
+    ingress: bool = False
     images: Path | None = None
     seed: int | None = None
 

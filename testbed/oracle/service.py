@@ -220,7 +220,9 @@ def _seen(
     world: World, arrival: Arrival, endpoint: Usable, answer: _Answer, own: Source, mode: Mode
 ) -> Source:
     if answer.masquerade:
-        return own
+        # What ends on the node itself, in a Pod with hostNetwork, passes no postrouting hook.
+        ends_here = endpoint.ip in world.addresses.get(arrival.node, ())
+        return arrival.source if ends_here and arrival.place is not Place.NODE else own
     hairpin = endpoint.ip == arrival.source.address
     if hairpin and (mode is Mode.IPTABLES or endpoint.node == arrival.node):
         return own

@@ -98,6 +98,15 @@ class Prepared:
     fingerprint: Fingerprint
     payload: bytes
 
+    @property
+    def token(self) -> bytes:
+        """Bytes that only this TCP request has and that HTTP proxies hand on as they are."""
+        if self.request.protocol != "tcp":
+            return b""
+        agent = b"User-Agent: "
+        lines = self.payload.split(b"\r\n")
+        return next((x.removeprefix(agent) for x in lines if x.startswith(agent)), self.payload)
+
 
 def source_address(namespace: Namespace, destination: str) -> str:
     """The address that `namespace` sends from to reach `destination`.

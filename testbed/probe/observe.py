@@ -69,8 +69,7 @@ class Observer:
             prepared = prepare(origin, request)
         except OSError as error:
             return _unsent(origin, request, error)
-        token = prepared.payload if request.protocol == "tcp" else b""
-        watch = _Watch(self, origin, prepared.flow, prepared.fingerprint, token)
+        watch = _Watch(self, origin, prepared.flow, prepared.fingerprint, prepared.token)
         return watch.run(lambda collect: _converse(prepared), str(request))
 
     def follow_packets(

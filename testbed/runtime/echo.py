@@ -135,10 +135,13 @@ class EchoServer:
         self._loop.remove_reader(sock)
         sock.close()
 
-    def answer(self, protocol: str, peer: str, local: str, client: str = "") -> bytes:
+    def answer(
+        self, protocol: str, peer: str, local: str, client: str = "", forwarded: str = ""
+    ) -> bytes:
         """The JSON line that a client gets; `peer` and `local` as `address:port`.
 
-        `client` is whom a proxy in between named, in the same form.
+        `client` is whom a proxy in between named (PROXY protocol), in the same form; `forwarded`
+        what an HTTP proxy wrote into X-Forwarded-For.
         """
         fields = {
             "pod": self._identity.pod,
@@ -148,7 +151,8 @@ class EchoServer:
             "peer": peer,
             "local": local,
         }
-        line = json.dumps({**fields, "client": client} if client else fields)
+        named = {"client": client, "forwarded": forwarded}
+        line = json.dumps(fields | {name: value for name, value in named.items() if value})
         self._log(f"{protocol} {peer} -> {local}")
         return line.encode() + b"\n"
 
@@ -210,6 +214,7 @@ class _Connection:
         self._peer = join(peer[0], peer[1])
         self._local = join(local[0], local[1])
         self._client = ""
+        self._forwarded = ""
         self._started = False
         self._protocol = protocol
         self._patience = loop.call_later(PATIENCE, self._answer_silent)
@@ -224,7 +229,9 @@ class _Connection:
         self._server.forget_connection(self)
 
     def _line(self) -> bytes:
-        return self._server.answer(self._protocol, self._peer, self._local, self._client)
+        return self._server.answer(
+            self._protocol, self._peer, self._local, self._client, self._forwarded
+        )
 
     def _send(self, data: bytes) -> None:
         try:
@@ -296,6 +303,7 @@ class _Connection:
 
     def _respond(self, head: bytes) -> None:
         request, *headers = head.split(b"\r\n")
+        self._forwarded = _header(headers, b"x-forwarded-for")
         method, path, version = [*request.split(b" "), b"", b""][:3]
         keep = version == b"HTTP/1.1" and not any(
             h.lower().replace(b" ", b"") == b"connection:close" for h in headers
@@ -332,6 +340,14 @@ def _content_length(head: bytes) -> int:
         if name.strip().lower() == b"content-length" and value.strip().isdigit():
             return int(value)
     return 0
+
+
+def _header(headers: list[bytes], wanted: bytes) -> str:
+    for header in headers:
+        name, _, value = header.partition(b":")
+        if name.strip().lower() == wanted:
+            return value.strip().decode(errors="replace")
+    return ""
 
 
 def _asked_address(ancillary: list[tuple[int, int, bytes]]) -> str:

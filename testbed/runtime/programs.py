@@ -101,6 +101,15 @@ class Program:
         self.code = code if code >= 0 else 128 - code
         return self.code
 
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._process.pid
+
+    def hang_up(self) -> None:
+        """SIGHUP to the program alone: many read their configuration again."""
+        shell.signal_process(self._process, signal.SIGHUP)
+
     def terminate(self) -> None:
         """SIGTERM to the program (the first process of its PID namespace gets it too)."""
         shell.signal_group(self._process, signal.SIGTERM)

@@ -21,7 +21,7 @@ from testbed.oracle.world import World as OracleWorld
 from testbed.proxy.config import KubeProxyConfiguration, ModeConfiguration
 from testbed.proxy.inputs import World as ProxyWorld
 from testbed.proxy.inputs import render_rules
-from tests.unit.oracle.tracers import End, Iptables, Nftables, Packet
+from tests.unit.oracle.tracers import End, Iptables, Nftables, Packet, ends_in
 
 CLUSTER = ("10.244.0.0/16", "fd00:10:244::/56")
 RANGES = ("10.96.0.0/16", "fd00:10:96::/112")
@@ -210,7 +210,7 @@ def test_oracle_and_proxy_agree(seed: int, mode: Mode) -> None:
                 packet = Packet(
                     flow.source, flow.destination, flow.protocol, flow.destination_port, hook, local
                 )
-                said, traced = expect(oracle, origin, flow), tracer.ends(packet)
+                said, traced = expect(oracle, origin, flow), ends_in(tracer.ends(packet), packet)
                 asked += 1
                 if traced == {("ACCEPT", False)}:
                     assert said.verdict is Verdict.NODE, (node, origin, flow, said)

@@ -18,7 +18,7 @@ from testbed.oracle.dump import world_from
 from testbed.oracle.expect import expect
 from testbed.oracle.expectation import Expectation, Origin, Place, SourceKind, Verdict
 from testbed.oracle.world import Mode, Settings, World
-from tests.unit.oracle.tracers import End, Iptables, Nftables, Packet
+from tests.unit.oracle.tracers import End, Iptables, Nftables, Packet, ends_in
 
 RECORDINGS = Path(__file__).parents[2] / "golden" / "rules"
 WORLDS = sorted(path.parent.name for path in RECORDINGS.glob("*/objects.yaml"))
@@ -104,7 +104,7 @@ def test_oracle_and_recorded_rules_agree(name: str, mode: Mode) -> None:
                     local,
                 )
                 said = expect(world, origin, flow)
-                traced = rules.ends(packet)
+                traced = ends_in(rules.ends(packet), packet)
                 health_check = traced == {("ACCEPT", False)}
                 if health_check:
                     assert said.verdict is Verdict.NODE, (node, flow)

@@ -295,3 +295,15 @@ class Nftables:
         if text.startswith("@"):
             return address in self.elements[text[1:]]
         return any(within(address, entry.strip()) for entry in text.strip("{} ").split(","))
+
+
+def ends_in(traced: set[End], packet: Packet) -> set[End]:
+    """What is marked for masquerading and then delivered on the node meets no postrouting hook."""
+    return {
+        (end, masqueraded and (packet.hook == "OUTPUT" or _host(end) not in packet.local))
+        for end, masqueraded in traced
+    }
+
+
+def _host(end: str) -> str:
+    return end.rpartition(":")[0].strip("[]")
