@@ -43,7 +43,11 @@ def _probe(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     if capture:
         from testbed.report.pcapng import write_frames
 
-        write_frames(capture, seen.frames)
+        try:
+            with open(capture, "wb") as file:
+                write_frames(file, seen.frames)
+        except OSError as error:
+            raise UsageError(f"{capture}: {error.strerror or error}") from None
     return path_to_json(seen.path)
 
 
