@@ -34,6 +34,13 @@ class CommandError(TestbedError):
 Process: TypeAlias = subprocess.Popen[bytes]
 
 
+def use_system_programs() -> None:
+    """Look for programs in /usr/sbin and /sbin too: a plain `su` leaves them out of PATH."""
+    present = os.environ.get("PATH", os.defpath).split(":")
+    missing = [place for place in ("/usr/sbin", "/sbin") if place not in present]
+    os.environ["PATH"] = ":".join([*present, *missing])
+
+
 def find_program(name: str, package: str | None = None) -> str:
     """Path of program `name`; raise CannotRunError naming the Debian package that has it."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")

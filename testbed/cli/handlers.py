@@ -28,7 +28,7 @@ def read_manifests(files: Sequence[str]) -> list[Document]:
 
 
 def _apply(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
-    return cluster.apply(arguments["documents"])
+    return cluster.apply(arguments["documents"], tell=tell)
 
 
 def _delete(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:

@@ -73,7 +73,9 @@ def _run_one(scenario: Scenario, mode: str, quiet: bool, evidence: Path) -> Resu
         mark = "✓" if result.status is Status.PASSED else "✗"
         print(f"\n  {mark} {result.status.value} in {result.seconds:.2f} s")
     if result.reason and not quiet:
-        print(textwrap.indent(result.reason, "    "))
+        # A failing check carries the whole path; one that the step has shown is enough.
+        known = result.status is Status.FAILED and any(step["paths"] for step in result.steps)
+        print(textwrap.indent(result.reason.split("\n")[0] if known else result.reason, "    "))
     return result
 
 
