@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,33 @@ def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     }
 
 
+#: Live captures by key, to be stopped by another request.
+_CAPTURES: dict[str, threading.Event] = {}
+
+
+def _capture(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
+    from testbed.probe.bpf import compile_filter
+    from testbed.probe.live import namespaces_of, record
+
+    everything, chosen = cluster.fabric.namespaces(), arguments["interfaces"]
+    namespaces = namespaces_of(chosen, everything) if chosen else everything
+    program = compile_filter(arguments["filter"]) if arguments["filter"] else None
+    stop = _CAPTURES.setdefault(arguments["key"], threading.Event())
+    try:
+        with Path(arguments["pipe"]).open("wb") as stream:
+            found = record(namespaces, stream, stop, interfaces=chosen, program=program)
+    except BrokenPipeError:
+        return {"written": 0, "dropped": {}}
+    finally:
+        _CAPTURES.pop(arguments["key"], None)
+    return {"written": found.written, "dropped": found.dropped}
+
+
+def _capture_stop(cluster: Cluster, arguments: Arguments, tell: Tell) -> None:
+    if stop := _CAPTURES.get(arguments["key"]):
+        stop.set()
+
+
 def _list(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     pods = {f"{pod.key.namespace}.{pod.key.name}": pod for pod in cluster.all_pods()}
     machines = {machine.name: machine for machine in cluster.topology.machines}
@@ -137,6 +165,8 @@ HANDLERS: dict[str, Handler] = {
     "delete": _delete,
     "probe": _probe,
     "explain": _explain,
+    "capture": _capture,
+    "capture_stop": _capture_stop,
     "list": _list,
     "resolve": _resolve,
     "impair": _impair,
