@@ -34,6 +34,10 @@ class CommandError(TestbedError):
 Process: TypeAlias = subprocess.Popen[bytes]
 
 
+#: What a program that a lab starts has of this process's environment.
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
+
+
 def use_system_programs() -> None:
     """Look for programs in /usr/sbin and /sbin too: a plain `su` leaves them out of PATH."""
     present = os.environ.get("PATH", os.defpath).split(":")
@@ -141,14 +145,16 @@ def spawn(
     """Start a program that goes on by itself, in a session of its own; its output goes to `output`.
 
     `errors` is the descriptor for its standard error (by default as `output`), `input` that of its
-    standard input (by default none). `env` is added to this process's environment.
+    standard input (by default none). `env` is added to the little of this process's environment
+    that a container has too: PATH and the language.
     """
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return subprocess.Popen(
         list(argv),
         stdin=input,
         stdout=output,
         stderr=errors,
-        env={**os.environ, **(env or {})},
+        env={**inherited, **(env or {})},
         cwd=directory,
         start_new_session=True,
     )
