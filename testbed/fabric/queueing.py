@@ -30,7 +30,7 @@ def clear(place: Namespace, interface: str) -> None:
 
 
 def limit_rate(place: Namespace, interface: str, rate: int, burst: int, latency: float) -> None:
-    """Let `rate` bits per second leave, `burst` bytes at once; a packet waits `latency` s at most."""
+    """Let `rate` bits per second leave, `burst` bytes at once; packets wait up to `latency` s."""
 
     def add(door: Any, index: int) -> None:
         options = {"rate": f"{rate}bit", "burst": burst, "latency": f"{round(latency * 1000)}ms"}
