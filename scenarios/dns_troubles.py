@@ -33,7 +33,7 @@ def dns_troubles(lab: Cluster, steps: Steps) -> None:
         check(found.problem == "no answer: connection refused", "the refusal reaches the resolver")
         path = lab.probe("pod/caller", "10.96.0.10:53", protocol="udp")
         steps.show(path)
-        expect(path).refused(at="w1").met("kube-dns", "endpoints", at="w1")
+        expect(path).refused(at="w1").met("endpoint", at="w1")
 
     with steps("The Service itself still works, by address"):
         path = lab.probe("pod/caller", f"{lab.service('web').cluster_ips[0]}:80")

@@ -8,6 +8,7 @@ with Cluster("three_nodes") as lab:
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from types import TracebackType
@@ -30,6 +31,7 @@ from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
+from testbed.report.stops import Place
 from testbed.runtime.sandboxes import namespace_name
 
 if TYPE_CHECKING:
@@ -84,6 +86,8 @@ class Cluster(Surroundings):
             )
             self._thread.wait(self.core.start(tell))
             self._observer = Observer((), meaning=self._meaning)
+            #: The latest observations, the last one last: evidence where a check fails.
+            self.observations: deque[Observation] = deque(maxlen=16)
         except BaseException:
             self.close()
             raise
@@ -244,6 +248,22 @@ class Cluster(Surroundings):
         """Every Service, in order of namespace and name."""
         return self._running.call(self.core.services)
 
+    def documents(self) -> list[Document]:
+        """Every object of the cluster but Secrets."""
+        store = self.core.control.store
+        return self._running.call(
+            lambda: [d for r in store.resources() if r != "secrets" for d in store.list(r)]
+        )
+
+    def places(self) -> list[Place]:
+        """The lab's machines and Pods with their roles, for pictures."""
+        machines = [Place(m.name, m.role) for m in self.topology.machines]
+        return machines + [
+            Place(namespace_name((pod.key.namespace, pod.key.name)), "pod", pod.node_name)
+            for pod in self.all_pods()
+            if not pod.host_network
+        ]
+
     # packets
 
     def _meaning(self, table: str, chain: str, text: str) -> str:
@@ -282,7 +302,8 @@ class Cluster(Surroundings):
     ) -> Observation:
         """As `probe`, with the frames and trace events that the path was made from."""
         origin, asked = self._request(source, target, port, protocol, family, request)
-        return self.observer().follow(origin, asked)
+        self.observations.append(self.observer().follow(origin, asked))
+        return self.observations[-1]
 
     def explain(self, source: str, target: str, **more: Any) -> Explanation:
         """Probe, and judge what was seen by what the Service promises; see lab.explain.explain.
@@ -349,7 +370,8 @@ class Cluster(Surroundings):
         """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
         world = self._running.call(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
-        return self.observer().follow_packets(origin, packets, wait).path
+        self.observations.append(self.observer().follow_packets(origin, packets, wait))
+        return self.observations[-1].path
 
     def probe_until(
         self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any

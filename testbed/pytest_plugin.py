@@ -80,12 +80,13 @@ class ScenarioItem(pytest.Item):
         if os.geteuid() != 0:
             pytest.skip("making network namespaces needs root")
         lines: list[str] = []
-        result = run_scenario(self.scenario, self.mode, lines.append)
+        result = run_scenario(self.scenario, self.mode, lines.append, evidence=Path("evidence"))
         self.add_report_section("call", "steps", "\n".join(lines))
         if result.status is Status.SKIPPED:
             pytest.skip(result.reason)
         if result.status is not Status.PASSED:
-            raise ScenarioFailedError(result.reason)
+            kept = f"\nevidence: {result.evidence}" if result.evidence else ""
+            raise ScenarioFailedError(result.reason + kept)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         if isinstance(excinfo.value, ScenarioFailedError):

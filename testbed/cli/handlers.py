@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     files, all_rules = arguments.pop("files"), arguments.pop("all_rules")
     found = cluster.explain(**arguments.pop("request"), **arguments)
     if file := files.get("html"):
-        evidence.write_html(Path(file), found)
+        evidence.write_html(Path(file), cluster, found)
     if file := files.get("pcapng"):
         evidence.write_pcapng(Path(file), found)
     if file := files.get("bundle"):
@@ -91,6 +92,33 @@ def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
         "text": found.render(all_rules=all_rules),
         "agrees": found.agrees,
     }
+
+
+#: Live captures by key, to be stopped by another request.
+_CAPTURES: dict[str, threading.Event] = {}
+
+
+def _capture(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
+    from testbed.probe.bpf import compile_filter
+    from testbed.probe.live import namespaces_of, record
+
+    everything, chosen = cluster.fabric.namespaces(), arguments["interfaces"]
+    namespaces = namespaces_of(chosen, everything) if chosen else everything
+    program = compile_filter(arguments["filter"]) if arguments["filter"] else None
+    stop = _CAPTURES.setdefault(arguments["key"], threading.Event())
+    try:
+        with Path(arguments["pipe"]).open("wb") as stream:
+            found = record(namespaces, stream, stop, interfaces=chosen, program=program)
+    except BrokenPipeError:
+        return {"written": 0, "dropped": {}}
+    finally:
+        _CAPTURES.pop(arguments["key"], None)
+    return {"written": found.written, "dropped": found.dropped}
+
+
+def _capture_stop(cluster: Cluster, arguments: Arguments, tell: Tell) -> None:
+    if stop := _CAPTURES.get(arguments["key"]):
+        stop.set()
 
 
 def _list(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
@@ -133,6 +161,8 @@ HANDLERS: dict[str, Handler] = {
     "delete": _delete,
     "probe": _probe,
     "explain": _explain,
+    "capture": _capture,
+    "capture_stop": _capture_stop,
     "list": _list,
     "resolve": _resolve,
     "impair": _impair,

@@ -26,6 +26,7 @@ VERBS = {
     "kubectl": ("testbed.cli.kubectl", "run kubectl on a lab"),
     "env": ("testbed.cli.env", "print the shell settings that make kubectl use a lab"),
     "predict": ("testbed.cli.predict", "say what a Service promises for a flow, offline"),
+    "capture": ("testbed.cli.capture", "record packets of a lab, live or into a file"),
     "report": ("testbed.cli.report", "open an evidence bundle"),
     "proxy": ("testbed.cli.proxy", "render or explain kube-proxy's rules, offline"),
     "doctor": ("testbed.cli.doctor", "say what this machine can do and what it lacks"),

@@ -30,6 +30,13 @@ def add_parser(
     parser.add_argument("--list", action="store_true", help="list them instead of running them")
     parser.add_argument("--json", action="store_true", help="machine-readable results")
     parser.add_argument("--proxy", choices=PROXY_MODES, help="run in this proxy mode only")
+    parser.add_argument(
+        "--evidence",
+        type=Path,
+        default=Path("evidence"),
+        metavar="DIR",
+        help="where a scenario that fails leaves SCENARIO-MODE.zip (evidence/)",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="only the summary")
     return parser
 
@@ -47,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     results = []
     for scenario in chosen:
         for mode in scenario.modes if args.proxy is None else (args.proxy,):
-            results.append(_run_one(scenario, mode, quiet))
+            results.append(_run_one(scenario, mode, quiet, args.evidence))
     if args.json:
         print(json.dumps([result.as_values() for result in results], indent=2))
     else:
@@ -55,12 +62,13 @@ def run(args: argparse.Namespace) -> int:
     return exit_code(results)
 
 
-def _run_one(scenario: Scenario, mode: str, quiet: bool) -> Result:
+def _run_one(scenario: Scenario, mode: str, quiet: bool, evidence: Path) -> Result:
     if not quiet:
         print(f"\n━━ {scenario.title}  [{scenario.name}, {mode}]\n")
         for paragraph in scenario.teaches.split("\n\n"):
             print(textwrap.indent(textwrap.fill(paragraph, WIDTH - 3), "   ") + "\n")
-    result = run_scenario(scenario, mode, (lambda line: None) if quiet else _print)
+    tell = (lambda line: None) if quiet else _print
+    result = run_scenario(scenario, mode, tell, evidence=evidence)
     if not quiet:
         mark = "✓" if result.status is Status.PASSED else "✗"
         print(f"\n  {mark} {result.status.value} in {result.seconds:.2f} s")
@@ -90,6 +98,9 @@ def _summarise(results: Sequence[Result]) -> None:
         for r in results
     ]
     print("\n" + table(("SCENARIO", "PROXY", "RESULT", "TIME", "WHY"), rows))
+    for each in results:
+        if each.evidence:
+            print(f"evidence: {each.evidence} (testbed report {each.evidence})")
     counts = {status: sum(r.status is status for r in results) for status in Status}
     failed = counts[Status.FAILED] + counts[Status.ERROR]
     print(f"\n{counts[Status.PASSED]} passed, {failed} failed, {counts[Status.SKIPPED]} skipped")

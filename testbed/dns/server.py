@@ -215,6 +215,8 @@ class DnsServer:
         for task in self._tasks:
             task.cancel()
         for sock in self._tcp:
+            # A cancelled accept lets go of its descriptor later, when another may have the number.
+            self._loop.remove_reader(sock)
             sock.close()
 
     def _spawn(self, work: asyncio._CoroutineLike[None]) -> None:

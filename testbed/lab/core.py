@@ -32,6 +32,7 @@ from testbed.control.controllers.namespace_defaults import NamespaceDefaultsCont
 from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
+from testbed.control.controllers.service_cidr import ServiceCIDRController, default_document
 from testbed.control.controllers.service_lb import ServiceController
 from testbed.control.controllers.statefulset import StatefulSetController
 from testbed.control.envelope import WriteOptions
@@ -164,6 +165,7 @@ class LabCore:
             slices,
             EndpointsController(client),
             EndpointSliceMirroringController(client),
+            ServiceCIDRController(client),
             lifecycle,
             NamespaceController(client),
             GarbageCollector(client),
@@ -195,6 +197,7 @@ class LabCore:
         store = self.control.store
         for document in bootstrap.namespace_documents():
             store.create("namespaces", document)
+        store.create("servicecidrs", default_document(self.options.service_cidrs))
         if self.twin is not None:
             store_nodes(self.twin, store)
         else:

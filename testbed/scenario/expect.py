@@ -178,7 +178,9 @@ class PathExpectation:
 
     def _check(self, holds: bool, sentence: str, seen: str) -> PathExpectation:
         if not holds:
-            evidence = render(self.path)
+            evidence = render(self.path, brief=True)
+            if (log := current_steps()) is not None:
+                log.failed = self.path
             raise CheckFailedError(f"expected: {sentence}; seen: {seen}\n{evidence}")
         steps = current_steps()
         if steps is not None:

@@ -8,7 +8,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from testbed import features
 from testbed.errors import (
@@ -22,6 +23,9 @@ from testbed.errors import (
 from testbed.scenario.spec import Scenario
 from testbed.scenario.steps import Steps
 
+if TYPE_CHECKING:
+    from testbed.cluster import Cluster
+
 
 class Status(Enum):
     PASSED = "passed"
@@ -32,7 +36,10 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one scenario ended in one proxy mode. `reason` explains any status but PASSED."""
+    """How one scenario ended in one proxy mode. `reason` explains any status but PASSED.
+
+    `evidence` is the bundle that a failure left, "" where there is none.
+    """
 
     scenario: Scenario
     mode: str
@@ -40,6 +47,7 @@ class Result:
     reason: str = ""
     seconds: float = 0.0
     steps: list[dict[str, Any]] = field(default_factory=list)
+    evidence: str = ""
 
     def as_values(self) -> dict[str, Any]:
         """The result as JSON values."""
@@ -51,20 +59,32 @@ class Result:
             "reason": self.reason,
             "seconds": round(self.seconds, 3),
             "steps": self.steps,
+            "evidence": self.evidence,
         }
 
 
 def run_scenario(
-    scenario: Scenario, mode: str, tell: Callable[[str], None], **options: Any
+    scenario: Scenario,
+    mode: str,
+    tell: Callable[[str], None],
+    *,
+    evidence: Path | None = None,
+    **options: Any,
 ) -> Result:
-    """Run one scenario in a new lab; never raises for what the scenario does."""
+    """Run one scenario in a new lab; never raises for what the scenario does.
+
+    One that fails leaves the lab's state at that moment in directory `evidence`.
+    """
     if lacking := features.missing(scenario.needs):
         reason = "; ".join(f"needs {f.feature.name}: {f.problem}" for f in lacking)
         return Result(scenario, mode, Status.SKIPPED, reason)
     steps = Steps(tell)
+    file = evidence / f"{scenario.name}-{mode}.zip" if evidence is not None else None
+    if file is not None:
+        file.unlink(missing_ok=True)
     begin = time.perf_counter()
     try:
-        _play(scenario, mode, steps, options)
+        _play(scenario, mode, steps, options, file)
         status, reason = Status.PASSED, ""
     except CheckFailedError as error:
         status, reason = Status.FAILED, str(error)
@@ -73,15 +93,38 @@ def run_scenario(
     except Exception:
         status, reason = Status.ERROR, traceback.format_exc()
     took = time.perf_counter() - begin
-    return Result(scenario, mode, status, reason, took, steps.as_values())
+    kept = str(file) if file is not None and file.exists() else ""
+    return Result(scenario, mode, status, reason, took, steps.as_values(), kept)
 
 
-def _play(scenario: Scenario, mode: str, steps: Steps, options: dict[str, Any]) -> None:
+def _play(
+    scenario: Scenario, mode: str, steps: Steps, options: dict[str, Any], evidence: Path | None
+) -> None:
     from testbed.cluster import Cluster
 
     settings = {**scenario.options, **options, "proxy": mode}
     with Cluster(scenario.topology, name=f"run-{os.getpid()}", **settings) as lab:
-        scenario.function(lab, steps)
+        try:
+            scenario.function(lab, steps)
+        except Exception as error:
+            if evidence is not None:
+                _keep_evidence(lab, steps, error, evidence)
+            raise
+
+
+def _keep_evidence(lab: Cluster, steps: Steps, error: Exception, file: Path) -> None:
+    from testbed.lab.state import bundle_of, write_bundle
+
+    latest = list(lab.observations)
+    observed = next((each for each in reversed(latest) if each.path is steps.failed), None)
+    if observed is None and latest:
+        observed = latest[-1]
+    known = isinstance(error, TestbedError)
+    reason = str(error).split("\n")[0] if known else "".join(traceback.format_exception(error))
+    try:
+        write_bundle(file, bundle_of(lab, observed, reason=reason, logs={"steps": steps.text()}))
+    except (TestbedError, OSError) as trouble:  # what failed must be told all the same
+        steps.note(f"no evidence: {trouble}")
 
 
 def exit_code(results: Sequence[Result]) -> int:

@@ -34,6 +34,8 @@ class Steps:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
         self.steps: list[Step] = []
+        #: The path that a check failed on.
+        self.failed: Path | None = None
 
     @contextmanager
     def __call__(self, title: str) -> Iterator[Step]:
@@ -85,6 +87,14 @@ class Steps:
         if not self.steps:
             self.steps.append(Step("Set-up"))
         return self.steps[-1]
+
+    def text(self) -> str:
+        """All steps as they were told, without indent."""
+        lines: list[str] = []
+        for number, step in enumerate(self.steps, 1):
+            lines += ["", f"{number}. {step.title}", *step.lines]
+            lines += [f"✓ {sentence}" for sentence in step.held]
+        return "\n".join(lines).strip() + "\n"
 
     def as_values(self) -> list[dict[str, Any]]:
         """The steps as JSON values."""

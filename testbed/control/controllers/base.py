@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.status import StatusError
 from testbed.clock import Clock, Timer
 from testbed.control.store import ConflictError, Event, EventType, NotFoundError, Store
 
@@ -22,6 +23,8 @@ Key: TypeAlias = tuple[str, str]
 
 #: More passes than any converging set of controllers needs; past it something feeds itself.
 PASS_LIMIT = 10_000
+#: Seconds until a write that was refused is tried again.
+REFUSED_RETRY = 5.0
 
 
 class RetryError(Exception):
@@ -95,6 +98,9 @@ class Controller:
                 # Someone else wrote first: the event of that write has queued the key again,
                 # unless the object was of a kind this controller doesn't watch.
                 again[key] = RetryError(0, str(error))
+            except StatusError as error:
+                log.warning("%s %s: %s", type(self).__name__, "/".join(key), error)
+                again[key] = RetryError(REFUSED_RETRY, str(error))
         return again
 
 

@@ -45,6 +45,9 @@ class Kubelet(Controller):
         self._silent_since: dict[str, float] = {}
         self._deleted: list[str] = []
         self._mapped: set[str] = set()
+        #: Pods whose sandboxes go, and objects that go with them, at the end of a pass.
+        self._leaving: list[RunningPod] = []
+        self._ended: list[Key] = []
         self._containers = Containers(api, runtime, self._look_again, self._is_heard)
 
     # nodes
@@ -114,6 +117,7 @@ class Kubelet(Controller):
         """Remove, create and update in three steps, so that sandboxes are made in one batch."""
         again: dict[Key, RetryError] = {}
         self._forget_deleted()
+        self._remove_sandboxes()
         found = [self.store.find("pods", *key) for key in keys]
         documents = [
             document
@@ -136,6 +140,7 @@ class Kubelet(Controller):
             )
             if wait is not None:
                 again[pods.key_of(current)] = RetryError(max(wait, 0.001), "a container waits")
+        self._remove_sandboxes()
         self._map_host_ports()
         return again
 
@@ -231,10 +236,20 @@ class Kubelet(Controller):
         for container in pod.containers.values():
             self._containers.forget(pod, container)
         pod.over = True
-        self._runtime.destroy([pod.sandbox.uid])
-        self._release(pod.sandbox)
-        if _has_host_ports(pod.sandbox.document):
-            self._mapped.add(pod.sandbox.node)
+        self._leaving.append(pod)
+
+    def _remove_sandboxes(self) -> None:
+        """Remove in one go what was left in this pass, then the objects of deleted Pods."""
+        leaving, self._leaving = self._leaving, []
+        if leaving:
+            self._runtime.destroy([pod.sandbox.uid for pod in leaving])
+        for pod in leaving:
+            self._release(pod.sandbox)
+            if _has_host_ports(pod.sandbox.document):
+                self._mapped.add(pod.sandbox.node)
+        ended, self._ended = self._ended, []
+        for key in ended:
+            self.api.delete("pods", *key, grace=0)
 
     def _map_host_ports(self) -> None:
         """Bring the nodes whose Pods with hostPorts came or went to their mappings."""
@@ -270,7 +285,7 @@ class Kubelet(Controller):
             return wait
         self._leave_sandbox(pod)
         del self._running[pod.sandbox.uid]
-        self.api.delete("pods", namespace_of(document), name_of(document), grace=0)
+        self._ended.append(pods.key_of(document))
         return None
 
     def _finish_unstarted(self, document: Document | None) -> None:

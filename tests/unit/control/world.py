@@ -21,6 +21,7 @@ from testbed.control.controllers.mirroring import EndpointSliceMirroringControll
 from testbed.control.controllers.node_lifecycle import NodeLifecycleController
 from testbed.control.controllers.replicaset import ReplicaSetController
 from testbed.control.controllers.scheduler import Scheduler
+from testbed.control.controllers.service_cidr import ServiceCIDRController
 from testbed.control.controllers.statefulset import StatefulSetController
 from testbed.control.kubelet import Kubelet, Sandbox
 from testbed.control.kubelet.runtime import Outcome
@@ -156,6 +157,7 @@ class World:
             EndpointSliceController(self.api),
             EndpointsController(self.api),
             EndpointSliceMirroringController(self.api),
+            ServiceCIDRController(self.api),
             self.lifecycle,
             GarbageCollector(self.api),
         )
