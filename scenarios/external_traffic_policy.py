@@ -17,7 +17,7 @@ from testbed.flow.tuples import endpoint
 from testbed.scenario import Steps, expect, scenario
 from testbed.scenario.expect import check, picked, served_by
 from testbed.scenario.manifests import pod
-from testbed.scenario.traffic import answers, told
+from testbed.scenario.traffic import answers, served_by_only
 
 SERVICE = """
 apiVersion: v1
@@ -61,7 +61,7 @@ def external_traffic_policy(lab: Cluster, steps: Steps) -> None:
         with steps(f"Local: {node} uses its own Pod only, which sees the client's address"):
             for address in lab.node_addresses(node):
                 seen = answers(lab, "client", endpoint(address, 30080))
-                check(list(seen) == [name], f"{address}: {told(seen)}", told(seen))
+                served_by_only(seen, name)
                 path = lab.probe("client", endpoint(address, 30080))
                 steps.mention(path)
                 expect(path).delivered_to(name).source_kept().not_masqueraded()
@@ -73,7 +73,7 @@ def external_traffic_policy(lab: Cluster, steps: Steps) -> None:
 
     with steps("A Pod on w3 isn't external: its own node gives it any Pod, and keeps its address"):
         seen = answers(lab, "pod/caller", bare)
-        check(set(seen) == {"web-1", "web-2"}, f"both Pods answer: {told(seen)}", told(seen))
+        served_by_only(seen, "web-1", "web-2")
         path = lab.probe("pod/caller", bare)
         steps.mention(path)
         expect(path).delivered_to("web").source_kept().translated(at="w3")

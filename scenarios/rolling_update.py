@@ -76,4 +76,4 @@ def rolling_update(lab: Cluster, steps: Steps) -> None:
         check(not lost, f"{traffic.total} connections, none lost", f"{len(lost)}: {lost[:3]}")
         steps.note(f"{len(traffic.counts)} Pods took part: {told(traffic.counts)}")
         seen = answers(lab, "client", target)
-        check(not set(seen) & before, f"only new Pods answer now: {told(seen)}", told(seen))
+        check(not set(seen) & before, "only new Pods answer now", told(seen))

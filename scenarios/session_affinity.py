@@ -48,7 +48,8 @@ def session_affinity(lab: Cluster, steps: Steps) -> None:
     for address in addresses:
         with steps(f"A Pod calls {address} forty times: one Pod answers all of them"):
             seen = answers(lab, "pod/caller", endpoint(address, 80))
-            check(len(seen) == 1, f"always the same: {told(seen)}", told(seen))
+            steps.note(told(seen))
+            check(len(seen) == 1, "always the same Pod", told(seen))
 
     with steps("The packet's path: the node remembers, nothing is drawn by lot"):
         path = lab.probe("pod/caller", endpoint(addresses[0], 80))

@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from testbed import features
 from testbed.cli.table import WIDTH, table
@@ -15,6 +16,8 @@ from testbed.errors import EXIT_OK, EXIT_USAGE
 from testbed.scenario.loader import load_scenarios, select
 from testbed.scenario.runner import Result, Status, exit_code, run_scenario
 from testbed.scenario.spec import PROXY_MODES, Scenario
+
+Tell: TypeAlias = Callable[[str], None]
 
 
 def add_parser(
@@ -37,7 +40,9 @@ def add_parser(
         metavar="DIR",
         help="where a scenario that fails leaves SCENARIO-MODE.zip (evidence/)",
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="only the summary")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="only what failed, and the summary"
+    )
     return parser
 
 
@@ -50,11 +55,19 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list(chosen, args.json)
     features.require_root()
-    quiet = args.quiet or args.json
+    plays = [(s, mode) for s in chosen for mode in s.modes if args.proxy in (None, mode)]
+    if not plays:
+        print(f"testbed run: none of them runs in proxy mode {args.proxy}", file=sys.stderr)
+        return EXIT_USAGE
+    tell = _ignore if args.quiet or args.json else _print
+    taught: set[str] = set()
     results = []
-    for scenario in chosen:
-        for mode in scenario.modes if args.proxy is None else (args.proxy,):
-            results.append(_run_one(scenario, mode, quiet, args.evidence))
+    for scenario, mode in plays:
+        _introduce(scenario, mode, scenario.name not in taught, tell)
+        taught.add(scenario.name)
+        result = run_scenario(scenario, mode, tell, evidence=args.evidence)
+        _conclude(result, _ignore if args.json else _print, tell)
+        results.append(result)
     if args.json:
         print(json.dumps([result.as_values() for result in results], indent=2))
     else:
@@ -62,23 +75,35 @@ def run(args: argparse.Namespace) -> int:
     return exit_code(results)
 
 
-def _run_one(scenario: Scenario, mode: str, quiet: bool, evidence: Path) -> Result:
-    if not quiet:
-        print(f"\n━━ {scenario.title}  [{scenario.name}, {mode}]\n")
-        for paragraph in scenario.teaches.split("\n\n"):
-            print(textwrap.indent(textwrap.fill(paragraph, WIDTH - 3), "   ") + "\n")
-    tell = (lambda line: None) if quiet else _print
-    result = run_scenario(scenario, mode, tell, evidence=evidence)
-    if not quiet:
-        mark = "✓" if result.status is Status.PASSED else "✗"
-        print(f"\n  {mark} {result.status.value} in {result.seconds:.2f} s")
-    if result.reason and not quiet:
-        print(textwrap.indent(result.reason, "    "))
-    return result
+def _introduce(scenario: Scenario, mode: str, teach: bool, tell: Tell) -> None:
+    """The title; what the scenario teaches is told once, not in every proxy mode."""
+    tell(f"\n━━ {scenario.title}  [{scenario.name}, {mode}]\n")
+    for paragraph in scenario.teaches.split("\n\n") if teach else ():
+        tell(textwrap.indent(textwrap.fill(paragraph, WIDTH - 3), "   ") + "\n")
+
+
+def _conclude(result: Result, tell_always: Tell, tell: Tell) -> None:
+    """How it ended. The evidence of a failure is shown to quiet users as well."""
+    if result.status is Status.PASSED:
+        tell(f"\n  ✓ passed in {result.seconds:.2f} s")
+    elif result.status is Status.SKIPPED:
+        tell(f"  – skipped: {result.reason}")
+    else:
+        where = f" in step {len(result.steps)}: {result.steps[-1]['title']}" if result.steps else ""
+        head = f"✗ {result.status.value}{where}"
+        tell_always(f"\n  {head}  [{result.scenario.name}, {result.mode}]")
+        first, _, evidence = result.reason.partition("\n")
+        tell_always(textwrap.fill(first, WIDTH, initial_indent="    ", subsequent_indent="      "))
+        if evidence:
+            tell_always(textwrap.indent(evidence, "    "))
 
 
 def _print(line: str) -> None:
     print(line, flush=True)
+
+
+def _ignore(line: str) -> None:
+    pass
 
 
 def _list(chosen: Sequence[Scenario], as_json: bool) -> int:
@@ -93,14 +118,13 @@ def _list(chosen: Sequence[Scenario], as_json: bool) -> int:
 
 
 def _summarise(results: Sequence[Result]) -> None:
-    rows = [
-        (r.scenario.name, r.mode, r.status.value, f"{r.seconds:.2f} s", r.reason.split("\n")[0])
-        for r in results
-    ]
+    rows = [(r.scenario.name, r.mode, r.status.value, f"{r.seconds:.2f} s", r.why) for r in results]
     print("\n" + table(("SCENARIO", "PROXY", "RESULT", "TIME", "WHY"), rows))
     for each in results:
         if each.evidence:
             print(f"evidence: {each.evidence} (testbed report {each.evidence})")
     counts = {status: sum(r.status is status for r in results) for status in Status}
     failed = counts[Status.FAILED] + counts[Status.ERROR]
-    print(f"\n{counts[Status.PASSED]} passed, {failed} failed, {counts[Status.SKIPPED]} skipped")
+    took = sum(r.seconds for r in results)
+    told = f"{counts[Status.PASSED]} passed, {failed} failed, {counts[Status.SKIPPED]} skipped"
+    print(f"\n{told} in {took:.0f} s")

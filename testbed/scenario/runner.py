@@ -49,6 +49,12 @@ class Result:
     steps: list[dict[str, Any]] = field(default_factory=list)
     evidence: str = ""
 
+    @property
+    def why(self) -> str:
+        """The reason in one line: what was expected; for an error in the scenario, the error."""
+        lines = self.reason.strip().splitlines() or [""]
+        return lines[-1] if lines[0].startswith("Traceback") else lines[0]
+
     def as_values(self) -> dict[str, Any]:
         """The result as JSON values."""
         return {

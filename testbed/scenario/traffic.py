@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import TestbedError
+from testbed.scenario.expect import check
 
 if TYPE_CHECKING:
     from testbed.cluster import Cluster
@@ -19,10 +20,22 @@ MANY = 40
 
 
 def answers(
-    lab: Cluster, source: str, target: str, count: int = MANY, **request: Any
+    lab: Cluster,
+    source: str,
+    target: str,
+    count: int = MANY,
+    *,
+    source_ports: Iterable[int] = (),
+    **request: Any,
 ) -> Counter[str]:
-    """`count` exchanges: how often each Pod answered; failures under `refused`, `timeout` …"""
-    return Counter(_who(lab.exchange(source, target, **request)) for _ in range(count))
+    """`count` exchanges: how often each Pod answered; failures under `refused`, `timeout` …
+
+    The kernel chooses the client's ports, or there is one exchange from each of `source_ports`:
+    a connection that got no answer leaves a conntrack entry, and the next one from that port to the
+    same target goes the same lost way. Ports from 61000 on are never the kernel's choice.
+    """
+    ports = list(source_ports) or [0] * count
+    return Counter(_who(lab.exchange(source, target, source_port=p, **request)) for p in ports)
 
 
 def _who(outcome: Outcome) -> str:
@@ -32,6 +45,13 @@ def _who(outcome: Outcome) -> str:
 def told(counts: Counter[str]) -> str:
     """Counts in words: `web-1 × 12, web-2 × 18`."""
     return ", ".join(f"{name} × {number}" for name, number in sorted(counts.items()))
+
+
+def served_by_only(counts: Counter[str], *pods: str) -> None:
+    """Check that each of these Pods answered, and nobody else, and that no call failed."""
+    good = set(counts) == set(pods)
+    wanted = f"answers of {', '.join(pods)}"
+    check(good, f"answers: {told(counts)}" if good else wanted, told(counts))
 
 
 class Traffic:

@@ -33,10 +33,10 @@ def service(document: Document) -> None:
         spec.setdefault("internalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
-    balancer = document.get("status", {}).get("loadBalancer", {})
-    for entry in balancer.get("ingress", ()):
-        if entry.get("ip"):
-            entry.setdefault("ipMode", "VIP")
+        balancer = document.get("status", {}).get("loadBalancer", {})
+        for entry in balancer.get("ingress", ()):
+            if entry.get("ip"):
+                entry.setdefault("ipMode", "VIP")
 
 
 def endpoints(document: Document) -> None:

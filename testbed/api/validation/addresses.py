@@ -107,7 +107,7 @@ def not_special(path: str, value: str) -> list[FieldError]:
     """Refuse loopback, unspecified, link-local and link-local multicast addresses."""
     address = parse_ip(value)
     if address is None:
-        return [FieldError.invalid(path, value, NOT_AN_IP)]
+        return [FieldError.invalid(path, value, "must be a valid IP address")]
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     found = []

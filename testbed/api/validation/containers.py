@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from testbed.api import quantity
 from testbed.api.documents import Document
 from testbed.api.status import FieldError
 from testbed.api.validation.environment import environment
@@ -17,42 +16,27 @@ from testbed.api.validation.names import (
     dns_label,
     each,
     header_name,
-    label_key,
     one_of,
     port_name,
     port_number,
 )
+from testbed.api.validation.resources import resources
+from testbed.api.validation.security import container_security
 from testbed.api.validation.service import PROTOCOLS, number_or_name
 
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _SIDECAR_ONLY = "may not be set for init containers without restartPolicy=Always"
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 _EPHEMERAL_FORBIDDEN = (
     "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
     "livenessProbe",
     "readinessProbe",
     "startupProbe",
     "lifecycle",
-    "resizePolicy",
-)
-#: Resources of a container that need no domain.
-_RESOURCES = ("cpu", "memory", "ephemeral-storage")
-#: Other resources that need no domain.
-_STANDARD_RESOURCES = (
-    "limits.cpu",
-    "limits.ephemeral-storage",
-    "limits.memory",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "requests.cpu",
-    "requests.ephemeral-storage",
-    "requests.memory",
-    "requests.storage",
-    "resourcequotas",
-    "secrets",
-    "services",
-    "storage",
 )
 
 
@@ -132,7 +116,7 @@ def ephemeral_containers(spec: Document, path: str, context: Context) -> list[Fi
         words = "cannot be set for an Ephemeral Container"
         errors += [
             FieldError.forbidden(f"{where}.{name}", words)
-            for name in (*_EPHEMERAL_FORBIDDEN, "resources")
+            for name in _EPHEMERAL_FORBIDDEN
             if entry.get(name)
         ]
     return errors
@@ -170,7 +154,7 @@ def _common(entry: Document, where: str, context: Context) -> list[FieldError]:
     pull = ("Always", "IfNotPresent", "Never")
     errors += one_of(f"{where}.imagePullPolicy", entry.get("imagePullPolicy", ""), pull)
     errors += resources(entry.get("resources", {}), f"{where}.resources")
-    return errors + _security(entry.get("securityContext", {}), f"{where}.securityContext")
+    return errors + container_security(entry.get("securityContext", {}), f"{where}.securityContext")
 
 
 def _ports(entries: Sequence[Document], path: str) -> list[FieldError]:
@@ -230,11 +214,29 @@ def _mounts(entry: Document, path: str, volumes: dict[str, Document]) -> list[Fi
         if target in paths:
             errors.append(FieldError.invalid(f"{where}.mountPath", target, "must be unique"))
         paths.add(target)
-        for field_name in ("subPath", "subPathExpr"):
-            errors += descending_path(mount.get(field_name, ""), f"{path}.{field_name}")
-        if mount.get("subPath") and mount.get("subPathExpr"):
-            words = "subPathExpr and subPath are mutually exclusive"
-            errors.append(FieldError.invalid(f"{where}.subPathExpr", mount["subPathExpr"], words))
+        errors += _part_of_volume(mount, path, where)
+        errors += _propagation(mount, entry, f"{path}.mountPropagation")
+    return errors
+
+
+def _part_of_volume(mount: Document, path: str, where: str) -> list[FieldError]:
+    errors = descending_path(mount.get("subPath", ""), f"{path}.subPath")
+    if mount.get("subPath") and mount.get("subPathExpr"):
+        words = "subPathExpr and subPath are mutually exclusive"
+        errors.append(FieldError.invalid(f"{where}.subPathExpr", mount["subPathExpr"], words))
+    return errors + descending_path(mount.get("subPathExpr", ""), f"{path}.subPathExpr")
+
+
+def _propagation(mount: Document, entry: Document, path: str) -> list[FieldError]:
+    mode = mount.get("mountPropagation")
+    if mode is None:
+        return []
+    errors = []
+    if mode not in _PROPAGATIONS:
+        errors.append(FieldError.not_supported(path, mode, _PROPAGATIONS))
+    if mode == "Bidirectional" and not entry.get("securityContext", {}).get("privileged"):
+        words = "Bidirectional mount propagation is available only to privileged containers"
+        errors.append(FieldError.forbidden(path, words))
     return errors
 
 
@@ -245,61 +247,6 @@ def descending_path(value: str, path: str) -> list[FieldError]:
         errors.append(FieldError.invalid(path, value, "must be a relative path"))
     if ".." in value.split("/"):
         errors.append(FieldError.invalid(path, value, "must not contain '..'"))
-    return errors
-
-
-def resources(value: Document, path: str) -> list[FieldError]:
-    """Requests and limits: names, amounts, and no request above its limit."""
-    errors: list[FieldError] = []
-    limits, requests = value.get("limits", {}), value.get("requests", {})
-    for name, amount in sorted(limits.items()):
-        errors += _resource_name(name, f"{path}.limits[{name}]")
-        errors += _amount(amount, f"{path}.limits[{name}]")
-    for name, amount in sorted(requests.items()):
-        errors += _resource_name(name, f"{path}.requests[{name}]")
-        errors += _amount(amount, f"{path}.requests[{name}]")
-        limit = limits.get(name)
-        if limit is not None and quantity.parse(amount)[0] > quantity.parse(limit)[0]:
-            words = f"must be less than or equal to {name} limit of {limit}"
-            errors.append(FieldError.invalid(f"{path}.requests", amount, words))
-    return errors
-
-
-def _resource_name(name: str, path: str) -> list[FieldError]:
-    errors = each(path, name, label_key)
-    if "/" in name or name in _RESOURCES or name.startswith("hugepages-"):
-        return errors
-    if not errors and name not in _STANDARD_RESOURCES:
-        words = "must be a standard resource type or fully qualified"
-        errors.append(FieldError.invalid(path, name, words))
-    words = "must be a standard resource for containers"
-    return [*errors, FieldError.invalid(path, name, words)]
-
-
-def _amount(amount: str, path: str) -> list[FieldError]:
-    if quantity.parse(amount)[0] >= 0:
-        return []
-    return [FieldError.invalid(path, amount, "must be greater than or equal to 0")]
-
-
-def _security(context: Document, path: str) -> list[FieldError]:
-    errors = []
-    for name in ("runAsUser", "runAsGroup"):
-        value = context.get(name)
-        if value is not None and not 0 <= value <= 0xFFFFFFFF:
-            words = "must be between 0 and 4294967295, inclusive"
-            errors.append(FieldError.invalid(f"{path}.{name}", value, words))
-    if context.get("allowPrivilegeEscalation") is False:
-        where = f"{path}.allowPrivilegeEscalation"
-        if context.get("privileged"):
-            words = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-            errors.append(FieldError.invalid(path, context, words))
-        if "CAP_SYS_ADMIN" in context.get("capabilities", {}).get("add", ()):
-            words = (
-                "cannot set `allowPrivilegeEscalation` to false and "
-                "`capabilities.Add` CAP_SYS_ADMIN"
-            )
-            errors.append(FieldError.invalid(where, context, words))
     return errors
 
 

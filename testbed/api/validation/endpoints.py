@@ -5,8 +5,7 @@ Sources: pkg/apis/discovery/validation/validation.go, pkg/apis/core/validation/v
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 from testbed.api.documents import Document
 from testbed.api.objects import IPV4, IPV6
@@ -32,7 +31,6 @@ MAX_HINTS = 8
 MAX_TOPOLOGY_LABELS = 16
 
 _ADDRESS_TYPES = ("FQDN", IPV4, IPV6)
-_CHANGE_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 # EndpointSlice
@@ -67,9 +65,7 @@ def _endpoints(document: Document) -> list[FieldError]:
         errors += _topology(entry.get("deprecatedTopology", {}), f"{where}.deprecatedTopology")
         if "hostname" in entry:
             errors += each(f"{where}.hostname", entry["hostname"], dns_label)
-        hints = entry.get("hints", {})
-        errors += _zones(hints.get("forZones", ()), f"{where}.hints.forZones")
-        errors += _nodes(hints.get("forNodes", ()), f"{where}.hints.forNodes")
+        errors += _hints(entry.get("hints", {}), f"{where}.hints")
     return errors
 
 
@@ -105,31 +101,20 @@ def _topology(labels: Document, path: str) -> list[FieldError]:
     return errors + meta.labels(labels, path)
 
 
-def _zones(hints: Sequence[Document], path: str) -> list[FieldError]:
+def _hints(hints: Document, path: str) -> list[FieldError]:
+    """Zones, then nodes; too many of one kind end the check."""
     errors: list[FieldError] = []
-    if len(hints) > MAX_HINTS:
-        return [FieldError.too_many(path, len(hints), MAX_HINTS)]
-    seen: set[str] = set()
-    for i, hint in enumerate(hints):
-        where, name = f"{path}[{i}].name", hint.get("name", "")
-        if name in seen:
-            errors.append(FieldError.duplicate(where, name))
-        seen.add(name)
-        errors += each(where, name, label_value)
-    return errors
-
-
-def _nodes(hints: Sequence[Document], path: str) -> list[FieldError]:
-    if len(hints) > MAX_HINTS:
-        return [FieldError.too_many(path, len(hints), MAX_HINTS)]
-    errors: list[FieldError] = []
-    seen: set[str] = set()
-    for i, hint in enumerate(hints):
-        where, name = f"{path}[{i}].name", hint.get("name", "")
-        if name in seen:
-            errors.append(FieldError.duplicate(where, name))
-        seen.add(name)
-        errors += each(where, name, dns_subdomain)
+    for name, check in (("forZones", label_value), ("forNodes", dns_subdomain)):
+        entries: Sequence[Document] = hints.get(name, ())
+        if len(entries) > MAX_HINTS:
+            return [*errors, FieldError.too_many(f"{path}.{name}", len(entries), MAX_HINTS)]
+        seen: set[str] = set()
+        for i, hint in enumerate(entries):
+            where, value = f"{path}.{name}[{i}].name", hint.get("name", "")
+            if value in seen:
+                errors.append(FieldError.duplicate(where, value))
+            seen.add(value)
+            errors += each(where, value, check)
     return errors
 
 
@@ -160,62 +145,50 @@ def _slice_ports(ports: Sequence[Document]) -> list[FieldError]:
 
 def create(document: Document) -> list[FieldError]:
     """Everything wrong with new Endpoints."""
-    return _subsets_object(document, ())
+    return _meta(document) + _subsets(document)
 
 
 def update(document: Document, old: Document) -> list[FieldError]:
-    """Everything wrong with changed Endpoints; addresses that were there stay as they are."""
-    errors = meta.object_meta_update(document["metadata"], old["metadata"])
-    stored = {
-        address.get("ip", "")
-        for subset in old.get("subsets", ())
-        for address in (*subset.get("addresses", ()), *subset.get("notReadyAddresses", ()))
-    }
-    return errors + _subsets_object(document, stored)
+    """Everything wrong with changed Endpoints; subsets that are as they were aren't looked at."""
+    errors = meta.object_meta_update(document["metadata"], old["metadata"]) + _meta(document)
+    if document.get("subsets", []) == old.get("subsets", []):
+        return errors
+    return errors + _subsets(document)
 
 
-def _subsets_object(document: Document, stored: Collection[str]) -> list[FieldError]:
-    errors = meta.object_meta(document["metadata"], namespaced=True, name=dns_subdomain)
-    stamp = document["metadata"].get("annotations", {}).get(_CHANGE_TIME)
-    if stamp is not None and not _timestamp(stamp):
-        words = "must be a valid RFC3339 timestamp"
-        errors.append(FieldError.invalid(f"annotations[{_CHANGE_TIME}]", stamp, words))
+def _meta(document: Document) -> list[FieldError]:
+    return meta.object_meta(document["metadata"], namespaced=True, name=dns_subdomain)
+
+
+def _subsets(document: Document) -> list[FieldError]:
+    errors: list[FieldError] = []
     for i, subset in enumerate(document.get("subsets", ())):
-        errors += _subset(subset, f"subsets[{i}]", stored)
+        errors += _subset(subset, f"subsets[{i}]")
     return errors
 
 
-def _timestamp(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return "T" in text
-
-
-def _subset(subset: Document, where: str, stored: Collection[str]) -> list[FieldError]:
+def _subset(subset: Document, where: str) -> list[FieldError]:
     errors: list[FieldError] = []
     if not subset.get("addresses") and not subset.get("notReadyAddresses"):
         words = "must specify `addresses` or `notReadyAddresses`"
         errors.append(FieldError.required(where, words))
     for name in ("addresses", "notReadyAddresses"):
         for i, address in enumerate(subset.get(name, ())):
-            errors += _address(address, f"{where}.{name}[{i}]", stored)
+            errors += _address(address, f"{where}.{name}[{i}]")
     ports = subset.get("ports", ())
     for i, port in enumerate(ports):
         errors += _port(port, f"{where}.ports[{i}]", named=len(ports) > 1)
     return errors
 
 
-def _address(address: Document, where: str, stored: Collection[str]) -> list[FieldError]:
+def _address(address: Document, where: str) -> list[FieldError]:
     value = address.get("ip", "")
-    wrong = legacy_ip(f"{where}.ip", value, stored)
-    errors = list(wrong)
+    errors = legacy_ip(f"{where}.ip", value)
     if address.get("hostname"):
         errors += each(f"{where}.hostname", address["hostname"], dns_label)
     if "nodeName" in address:
         errors += each(f"{where}.nodeName", address["nodeName"], dns_subdomain)
-    return errors if wrong else errors + not_special(f"{where}.ip", value)
+    return errors + not_special(f"{where}.ip", value)
 
 
 def _port(port: Document, where: str, *, named: bool) -> list[FieldError]:

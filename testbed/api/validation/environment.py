@@ -26,6 +26,14 @@ _FIELD_PATHS = (
     "status.podIP",
     "status.podIPs",
 )
+#: Fields that a volume's files can have and that variables can't.
+_OTHER_PATHS = (
+    "metadata.annotations",
+    "metadata.labels",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "status.phase",
+)
 _RESOURCE_PATHS = (
     "limits.cpu",
     "limits.ephemeral-storage",
@@ -34,6 +42,8 @@ _RESOURCE_PATHS = (
     "requests.ephemeral-storage",
     "requests.memory",
 )
+_SIZES = ("1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei")
+_HUGE_PAGES = re.compile(r"(requests|limits)\.hugepages-")
 _SUBSCRIPT = re.compile(r"(.+)\['(.*)'\]")
 
 
@@ -97,7 +107,7 @@ def _field_ref(reference: Document, path: str) -> list[FieldError]:
         return each(path, key.lower() if owner.endswith("annotations") else key, label_key)
     if field in _FIELD_PATHS:
         return []
-    if field in ("metadata.labels", "metadata.annotations"):
+    if field in _OTHER_PATHS:
         return [FieldError.not_supported(f"{path}.fieldPath", field, _FIELD_PATHS)]
     words = f"error converting fieldPath: field label not supported: {field}"
     return [FieldError.invalid(f"{path}.fieldPath", field, words)]
@@ -107,9 +117,24 @@ def _resource_ref(reference: Document, path: str) -> list[FieldError]:
     resource = reference.get("resource", "")
     if not resource:
         return [FieldError.required(f"{path}.resource")]
-    if resource in _RESOURCE_PATHS or re.match(r"(requests|limits)\.hugepages-", resource):
+    errors = []
+    if resource not in _RESOURCE_PATHS and not _HUGE_PAGES.match(resource):
+        errors.append(FieldError.not_supported(f"{path}.resource", resource, _RESOURCE_PATHS))
+    return errors + _divisor(resource, reference.get("divisor", "0"), f"{path}.divisor")
+
+
+def _divisor(resource: str, divisor: str, path: str) -> list[FieldError]:
+    kind = resource.partition(".")[2]
+    if divisor == "0" or not (resource in _RESOURCE_PATHS or _HUGE_PAGES.match(resource)):
         return []
-    return [FieldError.not_supported(f"{path}.resource", resource, _RESOURCE_PATHS)]
+    names = {"ephemeral-storage": "local ephemeral storage"}
+    name = "hugepages" if kind.startswith("hugepages-") else names.get(kind, kind)
+    supported = ("1m", "1") if kind == "cpu" else _SIZES
+    if divisor in supported:
+        return []
+    shown = "1m and 1" if kind == "cpu" else ", ".join(_SIZES)
+    words = f"only divisor's values {shown} are supported with the {name} resource"
+    return [FieldError.invalid(path, resource, words)]
 
 
 def _key_ref(reference: Document, path: str) -> list[FieldError]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from testbed.api.documents import Document
+from testbed.api.gojson import GoStruct
 from testbed.api.status import FieldError
 from testbed.api.validation.names import (
     IMMUTABLE,
@@ -66,7 +67,8 @@ def owner_references(value: Iterable[Document], path: str) -> list[FieldError]:
                     "Only one reference can have Controller set to true. "
                     f'Found "true" in references for {controller} and {current}'
                 )
-                found.append(FieldError.invalid(path, references, words))
+                shown = [_go_owner(entry) for entry in references]
+                found.append(FieldError.invalid(path, shown, words))
             else:
                 controller = current
     return found
@@ -83,8 +85,15 @@ def _owner_reference(reference: Document, path: str) -> list[FieldError]:
             found.append(FieldError.invalid(f"{path}.{name}", "", "must not be empty"))
     if (version, reference.get("kind")) == ("v1", "Event"):
         words = "/v1, Kind=Event is disallowed from being an owner"
-        found.append(FieldError.invalid(path, reference, words))
+        found.append(FieldError.invalid(path, _go_owner(reference), words))
     return found
+
+
+def _go_owner(reference: Document) -> GoStruct:
+    """A metav1.OwnerReference as messages print it."""
+    always = {name: reference.get(name, "") for name in ("apiVersion", "kind", "name", "uid")}
+    flags = ("controller", "blockOwnerDeletion")
+    return GoStruct(always | {name: reference[name] for name in flags if name in reference})
 
 
 def finalizers(value: list[str], path: str) -> list[FieldError]:
@@ -174,6 +183,12 @@ def label_selector(selector: Document, path: str) -> list[FieldError]:
     for i, requirement in enumerate(selector.get("matchExpressions", ())):
         found += _requirement(requirement, f"{path}.matchExpressions[{i}]")
     return found
+
+
+def go_selector(selector: Document) -> GoStruct:
+    """A metav1.LabelSelector as messages print it."""
+    names = ("matchLabels", "matchExpressions")
+    return GoStruct({name: selector[name] for name in names if selector.get(name)})
 
 
 def _requirement(requirement: Document, path: str) -> list[FieldError]:

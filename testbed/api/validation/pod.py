@@ -24,10 +24,12 @@ from testbed.api.validation.names import (
     dns_search_name,
     dns_subdomain,
     each,
+    in_range,
     label_key,
     one_of,
 )
 from testbed.api.validation.scheduling import affinity, spread_constraints, tolerations
+from testbed.api.validation.security import own_users, pod_security
 from testbed.api.validation.volumes import volumes
 
 MAX_NAMESERVERS = 3
@@ -38,7 +40,7 @@ _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _PREEMPTION = ("PreemptLowerPriority", "Never")
 #: Fields of a Pod's spec that an update may change.
-_MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds")
+_MUTABLE = ("activeDeadlineSeconds", "tolerations", "schedulingGates")
 _FROZEN = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` "
@@ -49,7 +51,14 @@ _FROZEN = (
 
 def create(pod: Document) -> list[FieldError]:
     """Everything wrong with a new Pod."""
-    return _pod(pod)
+    errors = _pod(pod)
+    spec = pod.get("spec", {})
+    if spec.get("ephemeralContainers"):
+        errors.append(FieldError.forbidden("spec.ephemeralContainers", "cannot be set on create"))
+    if spec.get("nodeName") and spec.get("schedulingGates"):
+        words = "cannot be set until all schedulingGates have been cleared"
+        errors.append(FieldError.forbidden("spec.nodeName", words))
+    return errors
 
 
 def _pod(pod: Document) -> list[FieldError]:
@@ -71,9 +80,13 @@ def update(pod: Document, old: Document) -> list[FieldError]:
         if len(spec.get(name, ())) != len(stored.get(name, ())):
             words = "pod updates may not add or remove containers"
             return [*errors, FieldError.forbidden(f"spec.{name}", words)]
-    errors += _deadline(spec, stored)
+    if refused := _deadline(spec, stored):
+        return errors + refused
     errors += _added_tolerations(spec, stored)
-    if _without_mutable(spec) != _without_mutable(stored):
+    errors += _fewer_gates(spec, stored)
+    if stored.get("schedulingGates"):
+        errors += _more_selective(spec, stored)
+    if _without_mutable(spec, stored) != _without_mutable(stored, stored):
         errors.append(FieldError.forbidden("spec", _FROZEN + _difference(spec, stored)))
     return errors
 
@@ -98,12 +111,11 @@ def update_status(pod: Document, old: Document) -> list[FieldError]:
     return errors
 
 
-def _without_mutable(spec: Document) -> Document:
-    """What must be the same before and after an update."""
+def _without_mutable(spec: Document, stored: Document) -> Document:
+    """What must be the same before and after an update; a gated Pod's node selector may grow."""
     kept = copy.deepcopy({k: v for k, v in spec.items() if k not in _MUTABLE and v not in ([], {})})
-    if not spec.get("nodeName"):
-        for name in ("schedulingGates", "nodeSelector"):
-            kept.pop(name, None)
+    if stored.get("schedulingGates"):
+        kept.pop("nodeSelector", None)
     for name in ("containers", "initContainers"):
         for container in kept.get(name, ()):
             container.pop("image", None)
@@ -112,21 +124,23 @@ def _without_mutable(spec: Document) -> Document:
 
 def _difference(spec: Document, stored: Document) -> str:
     """The fields that differ, one a line, as the API server appends a diff of its own form."""
-    before, after = _without_mutable(stored), _without_mutable(spec)
+    before, after = _without_mutable(stored, stored), _without_mutable(spec, stored)
     lines = [f"\n- {name}: {before[name]!r}" for name in before if before[name] != after.get(name)]
     lines += [f"\n+ {name}: {after[name]!r}" for name in after if after[name] != before.get(name)]
     return "".join(lines)
 
 
 def _deadline(spec: Document, stored: Document) -> list[FieldError]:
+    """A deadline may be set or come closer; an error here ends the check of an update."""
     value, old = spec.get("activeDeadlineSeconds"), stored.get("activeDeadlineSeconds")
     path = "spec.activeDeadlineSeconds"
     if value is None and old is not None:
         words = "must not update from a positive integer to nil value"
         return [FieldError.invalid(path, None, words)]
+    if value is not None and (messages := in_range(value, 0, 2**31 - 1)):
+        return [FieldError.invalid(path, value, messages[0])]
     if value is not None and old is not None and value > old:
-        words = f"must be less than or equal to previous value {old}"
-        return [FieldError.invalid(path, value, words)]
+        return [FieldError.invalid(path, value, "must be less than or equal to previous value")]
     return []
 
 
@@ -139,6 +153,24 @@ def _added_tolerations(spec: Document, stored: Document) -> list[FieldError]:
         return []
     words = "existing toleration can not be modified except its tolerationSeconds"
     return [FieldError.forbidden("spec.tolerations", words)]
+
+
+def _fewer_gates(spec: Document, stored: Document) -> list[FieldError]:
+    known = {gate.get("name", "") for gate in stored.get("schedulingGates", ())}
+    errors = []
+    for i, gate in enumerate(spec.get("schedulingGates", ())):
+        if gate.get("name", "") not in known:
+            words = f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'"
+            errors.append(FieldError.forbidden(f"spec.schedulingGates[{i}].name", words))
+    return errors
+
+
+def _more_selective(spec: Document, stored: Document) -> list[FieldError]:
+    selector: Document = spec.get("nodeSelector", {})
+    if stored.get("nodeSelector", {}).items() <= selector.items():
+        return []
+    words = "additions only are allowed (no mutations or deletions)"
+    return [FieldError.invalid("spec.nodeSelector", selector or None, words)]
 
 
 def pod_template(template: Document, path: str) -> list[FieldError]:
@@ -166,7 +198,7 @@ def pod_spec(spec: Document, path: str, *, is_pod: bool) -> list[FieldError]:
     errors += one_of(f"{path}.restartPolicy", spec.get("restartPolicy", ""), _RESTART_POLICIES)
     errors += one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy", ""), _DNS_POLICIES)
     errors += meta.labels(spec.get("nodeSelector", {}), f"{path}.nodeSelector")
-    errors += _security(spec, path)
+    errors += pod_security(spec, path)
     errors += affinity(spec.get("affinity", {}), f"{path}.affinity")
     errors += dns_config(spec, f"{path}.dnsConfig")
     for i, gate in enumerate(spec.get("readinessGates", ())):
@@ -175,6 +207,7 @@ def pod_spec(spec: Document, path: str, *, is_pod: bool) -> list[FieldError]:
     errors += _scheduling_gates(spec, f"{path}.schedulingGates")
     constraints = spec.get("topologySpreadConstraints", ())
     errors += spread_constraints(constraints, f"{path}.topologySpreadConstraints")
+    errors += own_users(spec, path)
     errors += _names(spec, path)
     errors += tolerations(spec.get("tolerations", ()), f"{path}.tolerations")
     errors += _host_aliases(spec, f"{path}.hostAliases")
@@ -192,29 +225,6 @@ def _host_network(spec: Document, path: str, *, is_pod: bool) -> list[FieldError
                 where = f"{path}.containers[{i}].ports[{j}].hostPort"
                 words = "must match `containerPort` when `hostNetwork` is true"
                 errors.append(FieldError.invalid(where, host, words))
-    return errors
-
-
-def _security(spec: Document, path: str) -> list[FieldError]:
-    context: Document = spec.get("securityContext", {})
-    where = f"{path}.securityContext"
-    errors = []
-    for name in ("runAsUser", "runAsGroup", "fsGroup"):
-        value = context.get(name)
-        if value is not None and not 0 <= value <= 0xFFFFFFFF:
-            words = "must be between 0 and 4294967295, inclusive"
-            errors.append(FieldError.invalid(f"{where}.{name}", value, words))
-    for i, group in enumerate(context.get("supplementalGroups", ())):
-        if not 0 <= group <= 0xFFFFFFFF:
-            words = "must be between 0 and 4294967295, inclusive"
-            errors.append(FieldError.invalid(f"{where}.supplementalGroups[{i}]", group, words))
-    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
-        words = "ShareProcessNamespace and HostPID cannot both be enabled"
-        errors.append(FieldError.invalid(f"{path}.shareProcessNamespace", True, words))
-    if spec.get("hostUsers") is False:
-        words = "when `pod.Spec.HostUsers` is false"
-        pairs = (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
-        errors += [FieldError.forbidden(f"{path}.{n}", words) for f, n in pairs if spec.get(f)]
     return errors
 
 

@@ -11,7 +11,7 @@ from testbed.api.documents import Document
 from testbed.api.gojson import GoStruct
 from testbed.api.status import ErrorType, FieldError
 from testbed.api.validation import meta
-from testbed.api.validation.names import dns_label, each, label_key, label_value
+from testbed.api.validation.names import dns_label, dns_subdomain, each, label_key, label_value
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _NOT_POSITIVE = "must be greater than zero"
@@ -115,7 +115,25 @@ def _spread_constraint(entry: Document, later: Sequence[Document], where: str) -
         policy = entry.get(name)
         if policy is not None and policy not in ("Honor", "Ignore"):
             errors.append(FieldError.not_supported(f"{where}.{name}", policy, ("Honor", "Ignore")))
+    errors += _match_keys(entry, f"{where}.matchLabelKeys")
     return errors + meta.label_selector(entry.get("labelSelector", {}), f"{where}.labelSelector")
+
+
+def _match_keys(entry: Document, path: str) -> list[FieldError]:
+    """Labels whose values join the selector: not named by the selector itself."""
+    keys, selector = entry.get("matchLabelKeys", ()), entry.get("labelSelector")
+    errors: list[FieldError] = []
+    if keys and selector is None:
+        words = "must not be specified when labelSelector is not set"
+        errors.append(FieldError.forbidden(path, words))
+    named = set((selector or {}).get("matchLabels", {}))
+    named |= {item.get("key", "") for item in (selector or {}).get("matchExpressions", ())}
+    for i, key in enumerate(keys):
+        errors += each(f"{path}[{i}]", key, label_key)
+        if key in named:
+            words = "exists in both matchLabelKeys and labelSelector"
+            errors.append(FieldError.invalid(f"{path}[{i}]", key, words))
+    return errors
 
 
 def affinity(value: Document, path: str) -> list[FieldError]:
@@ -180,6 +198,9 @@ def _node_term(term: Document, path: str) -> list[FieldError]:
         if key != "metadata.name":
             words = "not a valid field selector key"
             errors.append(FieldError.invalid(f"{where}.key", key, words))
+        else:
+            for j, name in enumerate(requirement.get("values", ())):
+                errors += each(f"{where}.values[{j}]", name, dns_subdomain)
     return errors
 
 
@@ -210,6 +231,7 @@ def _pod_term(term: Document, path: str) -> list[FieldError]:
         errors += meta.label_selector(term.get(name, {}), f"{path}.{name}")
     for namespace in term.get("namespaces", ()):
         errors += each(f"{path}.namespace", namespace, dns_label)
-    if not term.get("topologyKey"):
-        return [*errors, FieldError.required(f"{path}.topologyKey", "can not be empty")]
-    return errors + each(f"{path}.topologyKey", term["topologyKey"], label_key)
+    key = term.get("topologyKey", "")
+    if not key:
+        errors.append(FieldError.required(f"{path}.topologyKey", "can not be empty"))
+    return errors + each(f"{path}.topologyKey", key, label_key)

@@ -12,8 +12,14 @@ from testbed.api.documents import Document
 from testbed.api.gojson import GoStruct
 from testbed.api.status import FieldError
 from testbed.api.validation import meta
-from testbed.api.validation.meta import empty_selector, not_negative, selector_matches
-from testbed.api.validation.names import dns_label, dns_subdomain, percent
+from testbed.api.validation.meta import (
+    empty_selector,
+    go_selector,
+    label_selector,
+    not_negative,
+    selector_matches,
+)
+from testbed.api.validation.names import IMMUTABLE, dns_label, dns_subdomain, percent
 from testbed.api.validation.pod import pod_template
 
 _MISMATCH = "`selector` does not match template `labels`"
@@ -47,8 +53,7 @@ def deployment_status(document: Document, old: Document) -> list[FieldError]:
 
 def _deployment_spec(spec: Document) -> list[FieldError]:
     errors = not_negative(spec.get("replicas", 0), "spec.replicas")
-    errors += _selector(spec, "empty selector is invalid for deployment")
-    errors += _template(spec, "ReplicaSet")
+    errors += _selected_template(spec)
     errors += _deployment_strategy(spec.get("strategy", {}), "spec.strategy")
     ready = spec.get("minReadySeconds", 0)
     errors += not_negative(ready, "spec.minReadySeconds")
@@ -67,17 +72,32 @@ def _selector(spec: Document, empty: str) -> list[FieldError]:
     selector = spec.get("selector")
     if selector is None:
         return [FieldError.required("spec.selector")]
-    errors = meta.label_selector(selector, "spec.selector")
+    errors = label_selector(selector, "spec.selector")
     if empty_selector(selector):
-        errors.append(FieldError.invalid("spec.selector", selector, empty))
+        errors.append(FieldError.invalid("spec.selector", go_selector(selector), empty))
     return errors
+
+
+def _selected_template(spec: Document) -> list[FieldError]:
+    """Selector and template of a Deployment or ReplicaSet.
+
+    With a selector that can't be used, the template isn't looked at.
+    """
+    errors = _selector(spec, "empty selector is invalid for deployment")
+    selector = spec.get("selector")
+    if selector is not None and label_selector(selector, ""):
+        value, words = go_selector(selector), "invalid label selector"
+        return [*errors, FieldError.invalid("spec.selector", value, words)]
+    return errors + _template(spec, "ReplicaSet")
 
 
 def _selector_unchanged(document: Document, old: Document) -> list[FieldError]:
     """Of apps/v1, the selector can't be changed."""
-    return meta.immutable(
-        document["spec"].get("selector"), old["spec"].get("selector"), "spec.selector"
-    )
+    selector = document["spec"].get("selector")
+    if selector == old["spec"].get("selector"):
+        return []
+    value = None if selector is None else go_selector(selector)
+    return [FieldError.invalid("spec.selector", value, IMMUTABLE)]
 
 
 def _mismatch(spec: Document) -> list[FieldError]:
@@ -152,10 +172,10 @@ def at_most_all(value: int | str, path: str) -> list[FieldError]:
 
 
 def _amount(value: int | str) -> int:
-    """The number, or the percentage's number; 0 for what is neither."""
+    """The number, also of a percentage or of a string with a number; 0 for what is neither."""
     if isinstance(value, str):
-        digits = value.removesuffix("%")
-        return int(digits) if re.fullmatch(r"[-+]?[0-9]{1,9}", digits) else 0
+        found = re.fullmatch(r"([0-9]{1,18})%|([-+]?[0-9]{1,18})", value)
+        return int(found[1] or found[2]) if found else 0
     return value
 
 
@@ -180,8 +200,7 @@ def replica_set_status(document: Document, old: Document) -> list[FieldError]:
 def _replica_set_spec(spec: Document) -> list[FieldError]:
     errors = not_negative(spec.get("replicas", 0), "spec.replicas")
     errors += not_negative(spec.get("minReadySeconds", 0), "spec.minReadySeconds")
-    errors += _selector(spec, "empty selector is invalid for deployment")
-    return errors + _template(spec, "ReplicaSet")
+    return errors + _selected_template(spec)
 
 
 def _counts(
@@ -330,11 +349,11 @@ def daemon_set_status(document: Document, old: Document) -> list[FieldError]:
 
 def _daemon_set_spec(spec: Document) -> list[FieldError]:
     selector = spec.get("selector")
-    errors = meta.label_selector(selector or {}, "spec.selector")
+    errors = label_selector(selector or {}, "spec.selector")
     errors += _mismatch(spec)
     if selector is not None and empty_selector(selector):
         words = "empty selector is invalid for daemonset"
-        errors.append(FieldError.invalid("spec.selector", selector, words))
+        errors.append(FieldError.invalid("spec.selector", go_selector(selector), words))
     template = spec.get("template", {})
     errors += pod_template(template, "spec.template")
     errors += _always_restarted(template, "activeDeadlineSeconds in DaemonSet is not Supported")

@@ -164,6 +164,13 @@ ENDPOINTS: list[tuple[str, Document, str]] = [
         ep(addresses=TEN, ports=[{"port": 0}]),
         "subsets[0].ports[0].port: Invalid value: 0: <P>",
     ),
+    (
+        "what is no address is said twice, around the other fields",
+        ep(addresses=[{"ip": "foo", "hostname": "A"}]),
+        '[subsets[0].addresses[0].ip: Invalid value: "foo": <IP>, '
+        'subsets[0].addresses[0].hostname: Invalid value: "A": <L>, '
+        'subsets[0].addresses[0].ip: Invalid value: "foo": must be a valid IP address]',
+    ),
 ]
 
 
@@ -541,6 +548,23 @@ def test_v120_address_type_is_fixed() -> None:
     words = 'addressType: Invalid value: "IPv6": field is immutable'
     new_endpoints = [{"addresses": ["fd00::1"]}]
     assert changed(eps("10.0.0.1"), addressType="IPv6", endpoints=new_endpoints) == words
+
+
+def test_too_many_zone_hints_hide_node_hints() -> None:
+    hints = {"forZones": [{"name": "z"}] * 9, "forNodes": [{"name": "A_"}]}
+    expected = "endpoints[0].hints.forZones: Too many: 9: must have at most 8 items"
+    assert answer(eps("10.0.0.1", hints=hints)) == expected
+
+
+def test_endpoints_left_as_they_were_are_not_checked_again() -> None:
+    stored, _ = create(ep(addresses=TEN))
+    stored["subsets"][0]["addresses"][0]["ip"] = "010.0.0.1"
+    labelled = copy.deepcopy(stored)
+    labelled["metadata"]["labels"] = {"a": "b"}
+    assert admission().update("endpoints", labelled, stored).document["subsets"]
+    labelled["subsets"][0]["addresses"].append({"ip": "10.0.0.2"})
+    with pytest.raises(StatusError, match="must not have leading 0s"):
+        admission().update("endpoints", labelled, stored)
 
 
 def test_a_slice_without_ports_can_be_changed() -> None:

@@ -1,0 +1,149 @@
+"""Validation of security contexts, of a Pod and of its containers.
+
+Source: pkg/apis/core/validation/validation.go (ValidateSecurityContext,
+validatePodSpecSecurityContext).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from testbed.api.documents import Document
+from testbed.api.gojson import GoStruct
+from testbed.api.status import FieldError
+from testbed.api.validation.names import Messages, in_range
+
+MAX_ID = 2**32 - 1
+MAX_SYSCTL_LENGTH = 253
+
+_SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SECCOMP = ("Localhost", "RuntimeDefault", "Unconfined")
+_NEEDS_FILE = "must be set when seccomp type is Localhost"
+#: Prefixes of the sysctls that belong to the IPC namespace.
+_IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
+
+
+def container_security(context: Document, path: str) -> list[FieldError]:
+    """`securityContext` of a container."""
+    errors = _ids(context, path, ("runAsUser", "runAsGroup"))
+    mount = context.get("procMount")
+    if mount is not None and mount not in ("Default", "Unmasked"):
+        supported = ("Default", "Unmasked")
+        errors.append(FieldError.not_supported(f"{path}.procMount", mount, supported))
+    errors += _seccomp(context.get("seccompProfile"), f"{path}.seccompProfile")
+    if context.get("allowPrivilegeEscalation") is False:
+        refused = "cannot set `allowPrivilegeEscalation` to false and"
+        if context.get("privileged"):
+            words = f"{refused} `privileged` to true"
+            errors.append(FieldError.invalid(path, _go_context(context), words))
+        if "CAP_SYS_ADMIN" in context.get("capabilities", {}).get("add", ()):
+            words = f"{refused} `capabilities.Add` CAP_SYS_ADMIN"
+            errors.append(FieldError.invalid(path, _go_context(context), words))
+    return errors
+
+
+def pod_security(spec: Document, path: str) -> list[FieldError]:
+    """`securityContext` of a Pod, with the fields of its spec that Go keeps there."""
+    context: Document = spec.get("securityContext", {})
+    where = f"{path}.securityContext"
+    errors = _ids(context, where, ("fsGroup", "runAsUser", "runAsGroup"))
+    for i, group in enumerate(context.get("supplementalGroups", ())):
+        errors += _id(group, f"{where}.supplementalGroups[{i}]")
+    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
+        words = "ShareProcessNamespace and HostPID cannot both be enabled"
+        errors.append(FieldError.invalid(f"{where}.shareProcessNamespace", True, words))
+    errors += _sysctls(context.get("sysctls", ()), spec, f"{where}.sysctls")
+    policy = context.get("fsGroupChangePolicy")
+    if policy is not None and policy not in ("Always", "OnRootMismatch"):
+        supported = ("Always", "OnRootMismatch")
+        errors.append(FieldError.not_supported(f"{where}.fsGroupChangePolicy", policy, supported))
+    return errors + _seccomp(context.get("seccompProfile"), f"{where}.seccompProfile")
+
+
+def own_users(spec: Document, path: str) -> list[FieldError]:
+    """A Pod with a user namespace of its own shares no other namespace with its node."""
+    if spec.get("hostUsers") is not False:
+        return []
+    words = "when `pod.Spec.HostUsers` is false"
+    pairs = (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
+    return [FieldError.forbidden(f"{path}.{name}", words) for key, name in pairs if spec.get(key)]
+
+
+def _ids(context: Document, path: str, names: Iterable[str]) -> list[FieldError]:
+    found = [_id(context[name], f"{path}.{name}") for name in names if name in context]
+    return [error for errors in found for error in errors]
+
+
+def _id(value: int, path: str) -> list[FieldError]:
+    messages: Messages = in_range(value, 0, MAX_ID)
+    return [FieldError.invalid(path, value, message) for message in messages]
+
+
+def _sysctls(entries: Iterable[Document], spec: Document, path: str) -> list[FieldError]:
+    errors = []
+    seen: set[str] = set()
+    for i, entry in enumerate(entries):
+        where, name = f"{path}[{i}].name", entry.get("name", "")
+        if not name:
+            errors.append(FieldError.required(where))
+        elif len(name) > MAX_SYSCTL_LENGTH or not re.fullmatch(_SYSCTL, name):
+            limit = f"at most {MAX_SYSCTL_LENGTH} characters"
+            words = f"must have {limit} and match regex ^{_SYSCTL}$"
+            errors.append(FieldError.invalid(where, name, words))
+        elif name in seen:
+            errors.append(FieldError.duplicate(where, name))
+        seen.add(name)
+        dotted = name.replace("/", ".")
+        if spec.get("hostNetwork") and dotted.startswith("net."):
+            words = "may not be specified when 'hostNetwork' is true"
+            errors.append(FieldError.invalid(where, name, words))
+        elif spec.get("hostIPC") and dotted.startswith(_IPC_SYSCTLS):
+            words = "may not be specified when 'hostIPC' is true"
+            errors.append(FieldError.invalid(where, name, words))
+    return errors
+
+
+def _seccomp(profile: Document | None, path: str) -> list[FieldError]:
+    if profile is None:
+        return []
+    kind, file = profile.get("type", ""), profile.get("localhostProfile")
+    errors = []
+    if not kind:
+        words = "type is required when seccompProfile is set"
+        errors.append(FieldError.required(f"{path}.type", words))
+    elif kind not in _SECCOMP:
+        errors.append(FieldError.not_supported(f"{path}.type", kind, _SECCOMP))
+    if kind == "Localhost" and file is None:
+        errors.append(FieldError.required(f"{path}.localhostProfile", _NEEDS_FILE))
+    elif kind != "Localhost" and file is not None:
+        shown = GoStruct(Type=kind, LocalhostProfile=file)
+        words = "can only be set when seccomp type is Localhost"
+        errors.append(FieldError.invalid(f"{path}.localhostProfile", shown, words))
+    return errors
+
+
+def _go_context(context: Document) -> GoStruct:
+    """A container's security context as messages print it."""
+    capabilities = context.get("capabilities")
+    profile = context.get("seccompProfile")
+    return GoStruct(
+        Capabilities=None
+        if capabilities is None
+        else GoStruct(Add=capabilities.get("add"), Drop=capabilities.get("drop")),
+        Privileged=context.get("privileged"),
+        SELinuxOptions=context.get("seLinuxOptions"),
+        WindowsOptions=context.get("windowsOptions"),
+        RunAsUser=context.get("runAsUser"),
+        RunAsGroup=context.get("runAsGroup"),
+        RunAsNonRoot=context.get("runAsNonRoot"),
+        ReadOnlyRootFilesystem=context.get("readOnlyRootFilesystem"),
+        AllowPrivilegeEscalation=context.get("allowPrivilegeEscalation"),
+        ProcMount=context.get("procMount"),
+        SeccompProfile=None
+        if profile is None
+        else GoStruct(
+            Type=profile.get("type", ""), LocalhostProfile=profile.get("localhostProfile")
+        ),
+        AppArmorProfile=context.get("appArmorProfile"),
+    )
