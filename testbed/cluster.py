@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path as FilePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
-from testbed.emu.load import load_topology
+from testbed.emu.load import absolute, load_topology
 from testbed.errors import CheckFailedError, UsageError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace
@@ -27,6 +28,7 @@ from testbed.lab.lookup import asker_of, name_in, named_target, port_of
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
 from testbed.lab.places import key_of, origin_of, target_of, world_of
+from testbed.lab.record import LabRecord
 from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
@@ -63,6 +65,7 @@ class Cluster(Surroundings):
         from_objects: Manifest | None = None,
         name: str | None = None,
         tell: Callable[[str], None] = lambda line: None,
+        resumed: LabRecord | None = None,
         **options: Any,
     ) -> None:
         self.name = name or f"lab-{os.getpid()}"
@@ -75,22 +78,59 @@ class Cluster(Surroundings):
         self.options.check_nodes([machine.name for machine in self.topology.nodes])
         self._topo = topo
         self._net: Net | None = None
-        self.fabric = Fabric(check_lab_name(self.name))
+        if self.options.keep and (twin is not None or not named):
+            raise UsageError("a lab that outlives its control plane needs a topology with a name")
+        self._topology_words = absolute(topology) if named else ""
+        self.fabric = Fabric(check_lab_name(self.name), resume=resumed is not None)
         try:
-            self.fabric.deploy(self.topology.plan())
+            if resumed is None:
+                LabRecord.discard(self.name)
+                self.fabric.deploy(self.topology.plan())
+            else:
+                self.fabric.take_over(self.topology.plan())
             tell(f"{len(self.topology.machines)} namespaces: topology {self.topology.name}")
             self._thread = LoopThread(self.name)
             loop = self._thread.loop
             self.core: LabCore = self._thread.call(
-                lambda: LabCore(self.fabric, self.topology, self.options, loop, twin)
+                lambda: LabCore(self.fabric, self.topology, self.options, loop, twin, resumed)
             )
             self._thread.wait(self.core.start(tell))
             self._observer = Observer((), meaning=self._meaning)
             #: The latest observations, the last one last: evidence where a check fails.
             self.observations: deque[Observation] = deque(maxlen=16)
+            self._record()
         except BaseException:
-            self.close()
+            if resumed is None:
+                self.close()
+            else:
+                self._let_go()
             raise
+
+    @classmethod
+    def resume(cls, name: str, tell: Callable[[str], None] = lambda line: None) -> Cluster:
+        """Take up lab `name`, made with `keep`, whose process was killed; nothing in it is changed.
+
+        Raises UsageError where there is no such lab or its process lives, TestbedError where it
+        isn't whole any more; then everything stays as it is.
+        """
+        record = LabRecord.read(check_lab_name(name))
+        options = {f.name: getattr(record.options, f.name) for f in fields(record.options)}
+        return cls(record.topology, name=name, tell=tell, resumed=record, **options)
+
+    def _record(self) -> None:
+        """Write down what `resume` has to know."""
+        core = self.core
+        if core.options.keep:
+            port = core.api.port if core.api is not None else 0
+            stopped = core.control.kubelet.stopped_nodes
+            LabRecord(self._topology_words, core.options, port, stopped).write(self.name)
+
+    def _let_go(self) -> None:
+        """Leave the lab as it stands."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
+        self.fabric.let_go()
 
     def __enter__(self) -> Cluster:
         return self
@@ -162,10 +202,12 @@ class Cluster(Surroundings):
     def stop_node(self, name: str) -> None:
         """A node fails: its links go down and its kubelet falls silent. Its Pods run on, unseen."""
         self._change(lambda: self.core.stop_node(name))
+        self._record()
 
     def start_node(self, name: str) -> None:
         """A stopped node comes back."""
         self._change(lambda: self.core.start_node(name))
+        self._record()
 
     def set_proxy(self, mode: str, node: str | None = None) -> None:
         """Change the proxy mode of one node, or of all; the other mode's rules are removed."""
@@ -176,6 +218,7 @@ class Cluster(Surroundings):
                 self.core.set_proxy(each, mode)
 
         self._change(change)
+        self._record()
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass on the lab's clock, and come to rest."""

@@ -49,6 +49,7 @@ class Server:
         self._handlers = {**handlers, "down": self._down}
         self._ended = threading.Event()
         path = run_directory(cluster.name) / SOCKET_NAME
+        path.unlink(missing_ok=True)  # of a process that was killed
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         path.chmod(0o600)
@@ -76,8 +77,11 @@ class Server:
                     stream.write(json.dumps(message) + "\n")
                     stream.flush()
 
+            line = stream.readline()
+            if not line:
+                return  # somebody looked whether the lab answers
             try:
-                request = json.loads(stream.readline())
+                request = json.loads(line)
                 handler = self._handlers.get(request["verb"])
                 if handler is None:
                     raise UsageError(f"the lab doesn't know {request['verb']!r}: another version?")
@@ -201,6 +205,13 @@ def ask(name: str, verb: str, tell: Tell = lambda line: None, **arguments: Any) 
     if connection is None:
         if os.geteuid() != 0:
             raise CannotRunError("labs belong to root: run it with sudo")
+        from testbed.lab.record import is_orphaned
+
+        if is_orphaned(name):
+            raise UsageError(
+                f"the control plane of lab {name!r} has died: testbed resume --lab {name} starts "
+                f"it again, testbed clean --lab {name} removes the lab"
+            )
         others = running_labs()
         hint = f"running: {', '.join(others)}" if others else "start one with `testbed up`"
         raise UsageError(f"no lab {name!r} is running; {hint}")

@@ -16,6 +16,7 @@ from testbed.errors import EXIT_CHECK_FAILED, EXIT_USAGE, TestbedError
 VERBS = {
     "run": ("testbed.cli.run", "run scenarios and show the packet paths they saw"),
     "up": ("testbed.cli.up", "start a lab and leave it running"),
+    "resume": ("testbed.cli.resume", "take up a lab whose control plane was killed"),
     "down": ("testbed.cli.down", "end a lab"),
     "list": ("testbed.cli.list", "list the labs, or the parts of one"),
     "apply": ("testbed.cli.apply", "apply Kubernetes manifests to a lab"),

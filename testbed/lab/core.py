@@ -36,9 +36,11 @@ from testbed.control.controllers.service_cidr import ServiceCIDRController, defa
 from testbed.control.controllers.service_lb import ServiceController
 from testbed.control.controllers.statefulset import StatefulSetController
 from testbed.control.envelope import WriteOptions
+from testbed.control.journal import Journal
 from testbed.control.kubelet import Kubelet
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
 from testbed.control.registry import MERGE_PATCH, Registry
+from testbed.control.restore import restore
 from testbed.control.store import Store
 from testbed.emu.spec import Machine, TopologySpec
 from testbed.errors import UsageError
@@ -49,6 +51,8 @@ from testbed.lab.addons import Addons
 from testbed.lab.impair import LabImpairments
 from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
+from testbed.lab.record import LabRecord
+from testbed.lab.resume import take_over_pods
 from testbed.lab.twin import Twin
 from testbed.lab.twinning import (
     TwinKubelet,
@@ -65,6 +69,7 @@ from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
 from testbed.runtime.images import Images
+from testbed.runtime.kept import KeeperHost
 from testbed.runtime.sandboxes import Sandboxes, namespace_name
 
 if TYPE_CHECKING:
@@ -92,7 +97,8 @@ class ControlPlane:
 class LabCore:
     """Control plane, Pods, proxies and cloud of one lab, on a fabric that stands already.
 
-    `wake` is called when controllers have work outside of `settle` (timers, health checks).
+    `wake` is called when controllers have work outside of `settle` (timers, health checks). With
+    `resumed` the lab stands already and goes on as its record, its store and its keeper have it.
     """
 
     def __init__(
@@ -102,8 +108,12 @@ class LabCore:
         options: LabOptions,
         loop: asyncio.AbstractEventLoop,
         twin: Twin | None = None,
+        resumed: LabRecord | None = None,
     ) -> None:
         self.fabric = fabric
+        self.resumed = resumed
+        self._started = False
+        self._wake_pending = False
         self.twin = twin
         self._twin_pods: TwinPods | None = None
         self.topology = topology
@@ -114,7 +124,8 @@ class LabCore:
         self.network = self._pod_network()
         directory = run_directory(fabric.lab)
         images = Images.load(options.images)
-        self.sandboxes = Sandboxes(fabric, loop, directory, self._plan_pod, images)
+        self.keeper = self._keeper(directory)
+        self.sandboxes = Sandboxes(fabric, loop, directory, self.plan_pod, images, self.keeper)
         self.control = self._control_plane()
         self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
         self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
@@ -123,9 +134,17 @@ class LabCore:
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
-        self._wake_pending = False
 
     # construction
+
+    def _keeper(self, directory: Path) -> KeeperHost | None:
+        """The process that the Pods' applications run in, where they outlive this one."""
+        if not self.options.keep:
+            return None
+        if self.resumed is None:
+            Journal.discard(directory)
+            KeeperHost.start(self.fabric.lab, directory)
+        return KeeperHost(directory, self._loop, resume=self.resumed is not None)
 
     def _pod_network(self) -> PodNetwork:
         options = self.options
@@ -142,9 +161,11 @@ class LabCore:
         return pod_network(options.pod_network, networks)
 
     def _control_plane(self) -> ControlPlane:
-        store = Store(self.clock)
+        directory = run_directory(self.fabric.lab)
+        store = Store(self.clock, Journal(directory) if self.options.keep else None)
         settings = Settings(service_cidrs=self.options.service_cidrs)
         admission = Admission(settings, rng=self._random)
+        restore(store, admission)
         registry = Registry(store, admission, self.clock, source=self._random)
         client = RegistryClient(registry, self.clock)
         manager = Manager(store, self.clock, self._wake)
@@ -186,7 +207,9 @@ class LabCore:
             data_plane=DataPlane(self.options.cloud),
             names=self.addons.dns.public,
             loop=self._loop,
+            resume=self.resumed is not None,
         )
+        cloud.restore(self.services())
         self.control.manager.add(ServiceController(self.control.client, cloud))
         return cloud
 
@@ -194,6 +217,9 @@ class LabCore:
 
     async def start(self, tell: Callable[[str], None]) -> None:
         """Register the nodes, start their proxies, come to rest."""
+        if self.resumed is not None:
+            await self._resume(self.resumed, tell)
+            return
         store = self.control.store
         for document in bootstrap.namespace_documents():
             store.create("namespaces", document)
@@ -209,10 +235,34 @@ class LabCore:
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
         for node in self.nodes():
             self._start_proxy(node)
-        write = self.api.write_kubeconfig if self.api is not None else None
-        self.apply(self.addons.start(self.options, self.control.manager, write))
-        await self.settle()
+        self.apply(self._start_addons())
+        await self._come_to_rest()
         tell(f"proxy: {self.options.proxy}")
+
+    def _start_addons(self) -> list[Document]:
+        """DNS and Ingress; returns the objects that they run as."""
+        write = self.api.write_kubeconfig if self.api is not None else None
+        return self.addons.start(self.options, self.control.manager, write)
+
+    async def _come_to_rest(self) -> None:
+        await self.settle()
+        self._started = True
+
+    async def _resume(self, record: LabRecord, tell: Callable[[str], None]) -> None:
+        """Go on where the process before this one was."""
+        pods = take_over_pods(self)
+        tell(f"{pods} Pods go on; {self.control.store.version} versions in the store")
+        for name in record.stopped_nodes:
+            self.control.kubelet.stop_node(name)
+        await self._start_api()
+        for node in self.nodes():
+            self._start_proxy(node)
+        self._start_addons()
+        await self._come_to_rest()
+        if self.keeper is not None:
+            uids = [pod["metadata"]["uid"] for pod in self.control.store.list("pods")]
+            self.keeper.drop_all_but(uids)
+        tell("at rest")
 
     def _register_nodes(self) -> None:
         store = self.control.store
@@ -225,7 +275,7 @@ class LabCore:
     def _build_twin(self, twin: Twin, tell: Callable[[str], None]) -> None:
         """The recorded Pods and Services; what can't be built is told in a line each."""
         store_rest(twin, self.control.store)
-        self._twin_pods = TwinPods(twin, self.fabric, self._loop, self._plan_pod)
+        self._twin_pods = TwinPods(twin, self.fabric, self._loop, self.plan_pod)
         services = len(twin.documents["services"])
         tell(f"twin of {len(twin.pods)} Pods and {services} Services")
         for line in (*twin.omitted, *self._twin_pods.problems):
@@ -250,7 +300,7 @@ class LabCore:
         self.api = ApiServer(
             self.control.registry,
             run_directory(self.fabric.lab),
-            sockets=[loopback_socket(), inside],
+            sockets=[loopback_socket(self.resumed.port if self.resumed else 0), inside],
             pods=LabPods(self.sandboxes),
             name=self.fabric.lab,
         )
@@ -297,7 +347,7 @@ class LabCore:
 
     def _wake(self) -> None:
         """Work has come up by itself: settle soon, once."""
-        if not self._wake_pending:
+        if self._started and not self._wake_pending:
             self._wake_pending = True
             self._loop.create_task(self._settle_by_itself())
 
@@ -315,6 +365,8 @@ class LabCore:
         if self._twin_pods is not None:
             self._twin_pods.close()
         self.sandboxes.close()
+        if self.keeper is not None:
+            self.keeper.close()
         self.addons.close()
 
     # reading
@@ -339,7 +391,8 @@ class LabCore:
             if EndpointSlice.from_document(document).service == service
         ]
 
-    def _plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
+    def plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
+        """What a Pod's namespace and links are made from."""
         document = self.control.store.get("nodes", "", node)
         return self.network.pod_plan(namespace, Node.from_document(document), addresses)
 

@@ -88,7 +88,8 @@ def _one_leg(evidence: Evidence, facts: Facts, meaning: Meaning) -> Path:
     builder = _HopBuilder(facts, meaning, start)
     hops = builder.hops(there, evidence.flow) if there else ()
     reply = _undone(builder.hops(back, None), hops) if back else ()
-    verdict, backend = judge(evidence.origin, hops, reply, back, evidence.ending)
+    flooded = there is not None and bool(there.copies)
+    verdict, backend = judge(evidence.origin, hops, reply, back, evidence.ending, flooded=flooded)
     arrived = hops[-1] if hops and hops[-1].namespace == backend else None
     times = [hop.end for hop in (*hops, *reply)]
     return Path(
