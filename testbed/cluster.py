@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
+from testbed.control.names import made_for
 from testbed.dns.client import Resolution
 from testbed.dns.resolv import ResolvConf
 from testbed.dns.zone import Type, record_type
@@ -38,6 +39,7 @@ from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
 from testbed.report.stops import Place
 from testbed.runtime.sandboxes import namespace_name
+from testbed.shell import use_system_programs
 
 if TYPE_CHECKING:
     from testbed.emu.net import Net
@@ -71,6 +73,7 @@ class Cluster:
         resumed: LabRecord | None = None,
         **options: Any,
     ) -> None:
+        use_system_programs()
         self.name = name or f"lab-{os.getpid()}"
         twin = None if from_objects is None else read_twin(documents_of(from_objects))
         self.options = LabOptions(**{**(twin.options if twin else {}), **options})
@@ -150,12 +153,17 @@ class Cluster:
         """End the lab; nothing of it remains. May be called again."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            if hasattr(self, "core"):
-                thread.wait(self.core.close())
-            thread.close()
-        if self._net is not None:
-            self._net.stop()
-        self.fabric.close()
+            # Whatever goes wrong on the way, the namespaces must go.
+            try:
+                if hasattr(self, "core"):
+                    thread.wait(self.core.close())
+                thread.close()
+                if self._net is not None:
+                    self._net.stop()
+            finally:
+                self.fabric.close()
+        else:
+            self.fabric.close()
 
     @property
     def net(self) -> Net:
@@ -178,13 +186,17 @@ class Cluster:
 
     # changing
 
-    def apply(self, *manifests: Manifest) -> list[str]:
+    def apply(
+        self, *manifests: Manifest, tell: Callable[[str], None] = lambda line: None
+    ) -> list[str]:
         """Apply manifests and wait until the lab has come to rest; one line per object.
+
+        `tell` gets each line as soon as its object is applied.
 
         Raises UsageError for what can't be read, StatusError for what is refused.
         """
         documents = [d for manifest in manifests for d in documents_of(manifest)]
-        return self._change(lambda: self.core.apply(documents))
+        return self._change(lambda: self.core.apply(documents, tell))
 
     def delete(self, *manifests: Manifest) -> list[str]:
         """Delete what the manifests name, and wait likewise."""
@@ -303,9 +315,9 @@ class Cluster:
         return self._running.call(lambda: self.core.slices_of(key))
 
     def pods(self, prefix: str = "") -> list[Pod]:
-        """The Pods of namespace default: all, or `prefix` and those it begins with a dash."""
+        """The Pods of namespace default: all, or Pod `prefix` and those of a workload so named."""
         found = self._running.call(lambda: self.core.pods("default"))
-        return [p for p in found if not prefix or _belongs(p.key.name, prefix)]
+        return [p for p in found if not prefix or made_for(p.key.name, prefix)]
 
     def all_pods(self) -> list[Pod]:
         """The Pods of every namespace, in order of namespace and name."""
@@ -514,7 +526,3 @@ def documents_of(manifest: Manifest) -> list[Document]:
             return load_file(manifest)
         return load_documents(manifest, "manifest")
     return [manifest] if isinstance(manifest, dict) else list(manifest)
-
-
-def _belongs(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(f"{prefix}-")

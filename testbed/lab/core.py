@@ -426,8 +426,10 @@ class LabCore:
 
     # writing
 
-    def apply(self, documents: Iterable[Document]) -> list[str]:
-        """Apply manifests; one line each, in kubectl's words.
+    def apply(
+        self, documents: Iterable[Document], tell: Callable[[str], None] = lambda line: None
+    ) -> list[str]:
+        """Apply manifests; one line each, in kubectl's words, which `tell` gets at once.
 
         Raises UsageError, before anything is applied, where a kind isn't known, and StatusError at
         the first that is refused (an unknown field too): those before it stay applied.
@@ -438,6 +440,7 @@ class LabCore:
         for document in documents:
             word, outcome = self.control.registry.apply(document, options=_APPLY)
             lines.append(f"{describe(outcome.document)} {word}")
+            tell(lines[-1])
         return lines
 
     def find(self, resource: str, key: NamespacedName) -> Document:

@@ -147,7 +147,8 @@ def _first_answer(replies: list[Trail], origin: str) -> Trail | None:
         and (not trail.visits[-1].sightings or trail.visits[-1].sightings[-1].direction == "in")
     ]
     if home:
-        return min(home, key=lambda trail: trail.start)
+        # Trails that only rules saw have no time; a sighting tells more.
+        return min(home, key=lambda trail: trail.start or float("inf"))
     return max(replies, key=lambda trail: len(trail.visits), default=None)
 
 
