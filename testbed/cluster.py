@@ -18,17 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
 from testbed.control.names import made_for
-from testbed.dns.client import Resolution
-from testbed.dns.resolv import ResolvConf
-from testbed.dns.zone import Type, record_type
 from testbed.emu.load import absolute, load_topology
 from testbed.errors import CheckFailedError, UsageError
 from testbed.fabric.fabric import Fabric
-from testbed.fabric.impair import Quality
 from testbed.fabric.namespace import Namespace
 from testbed.flow import Path
+from testbed.lab.around import Surroundings
 from testbed.lab.core import LabCore
-from testbed.lab.lookup import Asker, asker_of, name_in, named_target, port_of
+from testbed.lab.lookup import asker_of, name_in, named_target, port_of
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
 from testbed.lab.places import key_of, origin_of, target_of, world_of
@@ -53,7 +50,7 @@ KUBE_PROXY_TABLES = ("filter", "nat", "mangle", "kube-proxy")
 Manifest = str | FilePath | Document | Iterable[Document]
 
 
-class Cluster:
+class Cluster(Surroundings):
     """A lab: `topology` is a name of topologies/, a file, or a Topo; `options` are LabOptions.
 
     `from_objects` makes it the twin of a recorded cluster instead: the nodes, Pods and Services of
@@ -224,49 +221,6 @@ class Cluster:
         self._change(lambda: self.core.start_node(name))
         self._record()
 
-    def impair(
-        self,
-        place: str,
-        *,
-        delay: float = 0.0,
-        loss: float = 0.0,
-        rate: int = 0,
-        direction: str = "both",
-    ) -> None:
-        """Make the links of `node/w1`, `client` or `pod/web-0` bad, one way or both.
-
-        `delay` in seconds, `loss` as a share (0.1), `rate` in bits per second; `direction` is in,
-        out or both, seen from the place. Raises CannotRunError for what this kernel can't do.
-        """
-        quality = Quality(delay, loss, rate)
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.worsen(name, quality, direction))
-
-    def cut(self, place: str, direction: str = "both") -> None:
-        """Nothing passes the links of a place any more: in, out or both ways."""
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.cut(name, direction))
-
-    def mend(self, place: str) -> None:
-        """Undo `impair` and `cut` of a place, and partitions at it."""
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.mend(name))
-
-    def partition(
-        self, one: Iterable[str], other: Iterable[str], *, both_ways: bool = True
-    ) -> None:
-        """No packet of places `one` arrives at those of `other` (nor back, with `both_ways`)."""
-        left, right = [self._place(p) for p in one], [self._place(p) for p in other]
-        self._change(lambda: self.core.impairments.partition(left, right, both_ways=both_ways))
-
-    def clear_impairments(self) -> None:
-        """Mend everything; stopped nodes stay stopped."""
-        self._change(self.core.impairments.clear)
-
-    def _place(self, word: str) -> str:
-        world = self._running.call(lambda: world_of(self.core))
-        return origin_of(self.core, word, world).name
-
     def set_proxy(self, mode: str, node: str | None = None) -> None:
         """Change the proxy mode of one node, or of all; the other mode's rules are removed."""
         nodes = self.node_names() if node is None else [node]
@@ -348,32 +302,6 @@ class Cluster:
     def services(self) -> list[Service]:
         """Every Service, in order of namespace and name."""
         return self._running.call(self.core.services)
-
-    # names
-
-    def resolve(
-        self, source: str, name: str, kind: str = "", *, timeout: float = 1.0
-    ) -> Resolution:
-        """Look `name` up as programs of `source` do: its search path, its server, real packets.
-
-        `kind` is a record type (SRV, PTR …); without, addresses are asked for as getaddrinfo asks.
-        The result tells every query; where the name has no answer, its `problem`.
-        """
-        kinds = (Type.A, Type.AAAA) if not kind else (record_type(kind),)
-        return self._asker(source).resolve(name, kinds, timeout)
-
-    def resolver_of(self, source: str) -> ResolvConf:
-        """What /etc/resolv.conf says in a Pod, on a node or on another machine."""
-        return self._asker(source).resolver
-
-    def _asker(self, source: str) -> Asker:
-        world = self._running.call(lambda: world_of(self.core))
-        origin = origin_of(self.core, source, world)
-        return self._running.call(lambda: asker_of(self.core, source, world, origin))
-
-    def add_public_name(self, name: str, kind: str, value: str) -> None:
-        """Add a record (A, AAAA, CNAME, TXT) to the lab's public DNS; raises UsageError."""
-        self._running.call(lambda: self.core.dns.public.add(name, kind, value))
 
     def documents(self) -> list[Document]:
         """Every object of the cluster but Secrets."""
