@@ -29,7 +29,7 @@ def read_manifests(files: Sequence[str]) -> list[Document]:
 
 
 def _apply(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
-    return cluster.apply(arguments["documents"])
+    return cluster.apply(arguments["documents"], tell=tell)
 
 
 def _delete(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
@@ -44,7 +44,11 @@ def _probe(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     if capture:
         from testbed.report.pcapng import write_frames
 
-        write_frames(capture, seen.frames)
+        try:
+            with open(capture, "wb") as file:
+                write_frames(file, seen.frames)
+        except OSError as error:
+            raise UsageError(f"{capture}: {error.strerror or error}") from None
     return path_to_json(seen.path)
 
 

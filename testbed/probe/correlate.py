@@ -92,7 +92,8 @@ def _one_leg(evidence: Evidence, facts: Facts, meaning: Meaning) -> Path:
     builder = _HopBuilder(facts, meaning, start)
     hops = builder.hops(there, evidence.flow) if there else ()
     reply = _undone(builder.hops(back, None), hops) if back else ()
-    verdict, backend = judge(evidence.origin, hops, reply, back, evidence.ending)
+    flooded = there is not None and bool(there.copies)
+    verdict, backend = judge(evidence.origin, hops, reply, back, evidence.ending, flooded=flooded)
     arrived = hops[-1] if hops and hops[-1].namespace == backend else None
     times = [hop.end for hop in (*hops, *reply)]
     return Path(
@@ -150,7 +151,8 @@ def _first_answer(replies: list[Trail], origin: str) -> Trail | None:
         and (not trail.visits[-1].sightings or trail.visits[-1].sightings[-1].direction == "in")
     ]
     if home:
-        return min(home, key=lambda trail: trail.start)
+        # Trails that only rules saw have no time; a sighting tells more.
+        return min(home, key=lambda trail: trail.start or float("inf"))
     return max(replies, key=lambda trail: len(trail.visits), default=None)
 
 
