@@ -10,32 +10,33 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from pathlib import Path as FilePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
-from testbed.dns.client import Resolution
-from testbed.dns.resolv import ResolvConf
-from testbed.dns.zone import Type, record_type
-from testbed.emu.load import load_topology
+from testbed.control.names import made_for
+from testbed.emu.load import absolute, load_topology
 from testbed.errors import CheckFailedError, UsageError
 from testbed.fabric.fabric import Fabric
-from testbed.fabric.impair import Quality
 from testbed.fabric.namespace import Namespace
 from testbed.flow import Path
+from testbed.lab.around import Surroundings
 from testbed.lab.core import LabCore
-from testbed.lab.lookup import Asker, asker_of, name_in, named_target, port_of
+from testbed.lab.lookup import asker_of, name_in, named_target, port_of
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
 from testbed.lab.places import key_of, origin_of, target_of, world_of
+from testbed.lab.record import LabRecord
 from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
 from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
 from testbed.report.stops import Place
 from testbed.runtime.sandboxes import namespace_name
+from testbed.shell import use_system_programs
 
 if TYPE_CHECKING:
     from testbed.emu.net import Net
@@ -49,7 +50,7 @@ KUBE_PROXY_TABLES = ("filter", "nat", "mangle", "kube-proxy")
 Manifest = str | FilePath | Document | Iterable[Document]
 
 
-class Cluster:
+class Cluster(Surroundings):
     """A lab: `topology` is a name of topologies/, a file, or a Topo; `options` are LabOptions.
 
     `from_objects` makes it the twin of a recorded cluster instead: the nodes, Pods and Services of
@@ -66,8 +67,10 @@ class Cluster:
         from_objects: Manifest | None = None,
         name: str | None = None,
         tell: Callable[[str], None] = lambda line: None,
+        resumed: LabRecord | None = None,
         **options: Any,
     ) -> None:
+        use_system_programs()
         self.name = name or f"lab-{os.getpid()}"
         twin = None if from_objects is None else read_twin(documents_of(from_objects))
         self.options = LabOptions(**{**(twin.options if twin else {}), **options})
@@ -78,22 +81,59 @@ class Cluster:
         self.options.check_nodes([machine.name for machine in self.topology.nodes])
         self._topo = topo
         self._net: Net | None = None
-        self.fabric = Fabric(check_lab_name(self.name))
+        if self.options.keep and (twin is not None or not named):
+            raise UsageError("a lab that outlives its control plane needs a topology with a name")
+        self._topology_words = absolute(topology) if named else ""
+        self.fabric = Fabric(check_lab_name(self.name), resume=resumed is not None)
         try:
-            self.fabric.deploy(self.topology.plan())
+            if resumed is None:
+                LabRecord.discard(self.name)
+                self.fabric.deploy(self.topology.plan())
+            else:
+                self.fabric.take_over(self.topology.plan())
             tell(f"{len(self.topology.machines)} namespaces: topology {self.topology.name}")
             self._thread = LoopThread(self.name)
             loop = self._thread.loop
             self.core: LabCore = self._thread.call(
-                lambda: LabCore(self.fabric, self.topology, self.options, loop, twin)
+                lambda: LabCore(self.fabric, self.topology, self.options, loop, twin, resumed)
             )
             self._thread.wait(self.core.start(tell))
             self._observer = Observer((), meaning=self._meaning)
             #: The latest observations, the last one last: evidence where a check fails.
             self.observations: deque[Observation] = deque(maxlen=16)
+            self._record()
         except BaseException:
-            self.close()
+            if resumed is None:
+                self.close()
+            else:
+                self._let_go()
             raise
+
+    @classmethod
+    def resume(cls, name: str, tell: Callable[[str], None] = lambda line: None) -> Cluster:
+        """Take up lab `name`, made with `keep`, whose process was killed; nothing in it is changed.
+
+        Raises UsageError where there is no such lab or its process lives, TestbedError where it
+        isn't whole any more; then everything stays as it is.
+        """
+        record = LabRecord.read(check_lab_name(name))
+        options = {f.name: getattr(record.options, f.name) for f in fields(record.options)}
+        return cls(record.topology, name=name, tell=tell, resumed=record, **options)
+
+    def _record(self) -> None:
+        """Write down what `resume` has to know."""
+        core = self.core
+        if core.options.keep:
+            port = core.api.port if core.api is not None else 0
+            stopped = core.control.kubelet.stopped_nodes
+            LabRecord(self._topology_words, core.options, port, stopped).write(self.name)
+
+    def _let_go(self) -> None:
+        """Leave the lab as it stands."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
+        self.fabric.let_go()
 
     def __enter__(self) -> Cluster:
         return self
@@ -110,12 +150,17 @@ class Cluster:
         """End the lab; nothing of it remains. May be called again."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            if hasattr(self, "core"):
-                thread.wait(self.core.close())
-            thread.close()
-        if self._net is not None:
-            self._net.stop()
-        self.fabric.close()
+            # Whatever goes wrong on the way, the namespaces must go.
+            try:
+                if hasattr(self, "core"):
+                    thread.wait(self.core.close())
+                thread.close()
+                if self._net is not None:
+                    self._net.stop()
+            finally:
+                self.fabric.close()
+        else:
+            self.fabric.close()
 
     @property
     def net(self) -> Net:
@@ -138,13 +183,17 @@ class Cluster:
 
     # changing
 
-    def apply(self, *manifests: Manifest) -> list[str]:
+    def apply(
+        self, *manifests: Manifest, tell: Callable[[str], None] = lambda line: None
+    ) -> list[str]:
         """Apply manifests and wait until the lab has come to rest; one line per object.
+
+        `tell` gets each line as soon as its object is applied.
 
         Raises UsageError for what can't be read, StatusError for what is refused.
         """
         documents = [d for manifest in manifests for d in documents_of(manifest)]
-        return self._change(lambda: self.core.apply(documents))
+        return self._change(lambda: self.core.apply(documents, tell))
 
     def delete(self, *manifests: Manifest) -> list[str]:
         """Delete what the manifests name, and wait likewise."""
@@ -165,53 +214,12 @@ class Cluster:
     def stop_node(self, name: str) -> None:
         """A node fails: its links go down and its kubelet falls silent. Its Pods run on, unseen."""
         self._change(lambda: self.core.stop_node(name))
+        self._record()
 
     def start_node(self, name: str) -> None:
         """A stopped node comes back."""
         self._change(lambda: self.core.start_node(name))
-
-    def impair(
-        self,
-        place: str,
-        *,
-        delay: float = 0.0,
-        loss: float = 0.0,
-        rate: int = 0,
-        direction: str = "both",
-    ) -> None:
-        """Make the links of `node/w1`, `client` or `pod/web-0` bad, one way or both.
-
-        `delay` in seconds, `loss` as a share (0.1), `rate` in bits per second; `direction` is in,
-        out or both, seen from the place. Raises CannotRunError for what this kernel can't do.
-        """
-        quality = Quality(delay, loss, rate)
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.worsen(name, quality, direction))
-
-    def cut(self, place: str, direction: str = "both") -> None:
-        """Nothing passes the links of a place any more: in, out or both ways."""
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.cut(name, direction))
-
-    def mend(self, place: str) -> None:
-        """Undo `impair` and `cut` of a place, and partitions at it."""
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.mend(name))
-
-    def partition(
-        self, one: Iterable[str], other: Iterable[str], *, both_ways: bool = True
-    ) -> None:
-        """No packet of places `one` arrives at those of `other` (nor back, with `both_ways`)."""
-        left, right = [self._place(p) for p in one], [self._place(p) for p in other]
-        self._change(lambda: self.core.impairments.partition(left, right, both_ways=both_ways))
-
-    def clear_impairments(self) -> None:
-        """Mend everything; stopped nodes stay stopped."""
-        self._change(self.core.impairments.clear)
-
-    def _place(self, word: str) -> str:
-        world = self._running.call(lambda: world_of(self.core))
-        return origin_of(self.core, word, world).name
+        self._record()
 
     def set_proxy(self, mode: str, node: str | None = None) -> None:
         """Change the proxy mode of one node, or of all; the other mode's rules are removed."""
@@ -222,6 +230,7 @@ class Cluster:
                 self.core.set_proxy(each, mode)
 
         self._change(change)
+        self._record()
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass on the lab's clock, and come to rest."""
@@ -260,9 +269,9 @@ class Cluster:
         return self._running.call(lambda: self.core.slices_of(key))
 
     def pods(self, prefix: str = "") -> list[Pod]:
-        """The Pods of namespace default: all, or `prefix` and those it begins with a dash."""
+        """The Pods of namespace default: all, or Pod `prefix` and those of a workload so named."""
         found = self._running.call(lambda: self.core.pods("default"))
-        return [p for p in found if not prefix or _belongs(p.key.name, prefix)]
+        return [p for p in found if not prefix or made_for(p.key.name, prefix)]
 
     def all_pods(self) -> list[Pod]:
         """The Pods of every namespace, in order of namespace and name."""
@@ -293,32 +302,6 @@ class Cluster:
     def services(self) -> list[Service]:
         """Every Service, in order of namespace and name."""
         return self._running.call(self.core.services)
-
-    # names
-
-    def resolve(
-        self, source: str, name: str, kind: str = "", *, timeout: float = 1.0
-    ) -> Resolution:
-        """Look `name` up as programs of `source` do: its search path, its server, real packets.
-
-        `kind` is a record type (SRV, PTR …); without, addresses are asked for as getaddrinfo asks.
-        The result tells every query; where the name has no answer, its `problem`.
-        """
-        kinds = (Type.A, Type.AAAA) if not kind else (record_type(kind),)
-        return self._asker(source).resolve(name, kinds, timeout)
-
-    def resolver_of(self, source: str) -> ResolvConf:
-        """What /etc/resolv.conf says in a Pod, on a node or on another machine."""
-        return self._asker(source).resolver
-
-    def _asker(self, source: str) -> Asker:
-        world = self._running.call(lambda: world_of(self.core))
-        origin = origin_of(self.core, source, world)
-        return self._running.call(lambda: asker_of(self.core, source, world, origin))
-
-    def add_public_name(self, name: str, kind: str, value: str) -> None:
-        """Add a record (A, AAAA, CNAME, TXT) to the lab's public DNS; raises UsageError."""
-        self._running.call(lambda: self.core.dns.public.add(name, kind, value))
 
     def documents(self) -> list[Document]:
         """Every object of the cluster but Secrets."""
@@ -471,7 +454,3 @@ def documents_of(manifest: Manifest) -> list[Document]:
             return load_file(manifest)
         return load_documents(manifest, "manifest")
     return [manifest] if isinstance(manifest, dict) else list(manifest)
-
-
-def _belongs(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(f"{prefix}-")

@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from testbed import shell
-from testbed.errors import CannotRunError
+from testbed.errors import CannotRunError, UsageError
 
 _T = TypeVar("_T")
 CLONE_NEWNET = 0x40000000
@@ -183,6 +183,13 @@ FEATURES = (
 )
 
 
+#: What each proxy mode can't do without.
+MODE_NEEDS = {
+    "iptables": ("iptables", "nat", "statistic", "recent", "addrtype"),
+    "nftables": ("nft", "nat", "fib", "numgen"),
+}
+
+
 def require_root() -> None:
     """Raise CannotRunError unless namespaces can be made."""
     if os.geteuid() != 0:
@@ -201,8 +208,19 @@ def python_version() -> str:
     return re.sub(r"\s.*", "", sys.version)
 
 
-def missing(names: tuple[str, ...]) -> list[Finding]:
-    """Those of `names` that this machine lacks."""
-    with contextlib.suppress(CannotRunError):
-        return [finding for finding in examine(names) if not finding.present]
-    return []
+def missing(names: Iterable[str]) -> list[Finding]:
+    """Those of `names` that this machine lacks; each is probed once in a process.
+
+    Raises UsageError for a name that no feature has.
+    """
+    found = [_finding(name) for name in dict.fromkeys(names)]
+    return [finding for finding in found if not finding.present]
+
+
+@cache
+def _finding(name: str) -> Finding:
+    for feature in FEATURES:
+        if feature.name == name:
+            return Finding(feature, in_new_namespace(feature.probe))
+    known = ", ".join(feature.name for feature in FEATURES)
+    raise UsageError(f"no feature is called {name!r}; there are: {known}")

@@ -35,15 +35,17 @@ MARKER = re.compile(
 class Example:
     """A path that a page shows: manifests below docs/manifests, and how to get it.
 
-    Without `picture` only its text is shown.
+    Without `picture` only its text is shown. `lookup` is a name that Pod caller asks for first;
+    without `probe` that is all.
     """
 
     name: str
     manifest: str
-    probe: Callable[[Cluster], PacketPath]
+    probe: Callable[[Cluster], PacketPath] | None
     title: str
     proxy: str = "iptables"
     picture: bool = True
+    lookup: str = ""
 
 
 def _elsewhere(lab: Cluster, path: PacketPath, node: str) -> bool:
@@ -75,6 +77,10 @@ def _refused(lab: Cluster) -> PacketPath:
     return lab.probe("pod/caller", "svc/web")
 
 
+def _headless(lab: Cluster) -> PacketPath:
+    return lab.probe("pod/caller", "web:8080")
+
+
 EXAMPLES = (
     Example("clusterip", "clusterip.yaml", _clusterip, "A Pod calls a ClusterIP"),
     Example("clusterip-nftables", "clusterip.yaml", _clusterip, "By nftables", "nftables", False),
@@ -87,17 +93,24 @@ EXAMPLES = (
         _loadbalancer_local,
         "externalTrafficPolicy: Local keeps the client's address",
     ),
+    Example("headless", "headless.yaml", _headless, "A Pod talks to a Pod", lookup="web"),
+    Example("externalname", "externalname.yaml", None, "A name", picture=False, lookup="database"),
 )
 
 
 def play(example: Example) -> tuple[str, str]:
-    """(SVG, text) of an example, in a lab of its own."""
-    name = f"pictures-{os.getpid()}"
-    with Cluster("three_nodes", name=name, proxy=example.proxy, seed=SEED) as lab:
+    """(SVG, text) of an example, in a lab of its own; the SVG is "" where nothing is probed."""
+    name, lead = f"pictures-{os.getpid()}", ""
+    with Cluster("three_nodes", name=name, proxy=example.proxy, seed=SEED, dns=True) as lab:
+        lab.add_public_name("database.example.org", "A", "203.0.113.10")
         lab.apply(DOCS / "manifests" / example.manifest)
+        if example.lookup:
+            lead = f"{lab.resolve('pod/caller', example.lookup)}\n\n"
+        if example.probe is None:
+            return "", lead
         path = example.probe(lab)
         svg = html.picture(path, places=lab.places(), title=example.title)
-        return svg, text.render(path, brief=True)
+        return svg, lead + text.render(path, brief=True)
 
 
 def scenario_step(name: str, step: str) -> str:

@@ -15,11 +15,12 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from testbed.errors import CannotRunError, TestbedError, UsageError
+from testbed.errors import EXIT_CHECK_FAILED, CannotRunError, TestbedError, UsageError
 from testbed.naming import check_lab_name, run_directory, run_root
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Server:
         self._handlers = {**handlers, "down": self._down}
         self._ended = threading.Event()
         path = run_directory(cluster.name) / SOCKET_NAME
+        path.unlink(missing_ok=True)  # of a process that was killed
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         path.chmod(0o600)
@@ -76,8 +78,11 @@ class Server:
                     stream.write(json.dumps(message) + "\n")
                     stream.flush()
 
+            line = stream.readline()
+            if not line:
+                return  # somebody looked whether the lab answers
             try:
-                request = json.loads(stream.readline())
+                request = json.loads(line)
                 handler = self._handlers.get(request["verb"])
                 if handler is None:
                     raise UsageError(f"the lab doesn't know {request['verb']!r}: another version?")
@@ -86,8 +91,6 @@ class Server:
             except TestbedError as error:
                 send(error=str(error), code=error.exit_code)
             except Exception as error:
-                import traceback
-
                 traceback.print_exc()
                 send(error=f"{type(error).__name__}: {error} (see {LOG_NAME})", code=1)
 
@@ -155,6 +158,11 @@ def _background(
     except TestbedError as error:
         send(error=str(error), code=error.exit_code)
         return error.exit_code
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}:{place.lineno}"
+        send(error=f"{type(error).__name__}: {error} ({where})", code=EXIT_CHECK_FAILED)
+        return EXIT_CHECK_FAILED
     libc.prctl(_PR_SET_PDEATHSIG, 0)
     send(ready=True)
     channel.close()
@@ -201,6 +209,13 @@ def ask(name: str, verb: str, tell: Tell = lambda line: None, **arguments: Any) 
     if connection is None:
         if os.geteuid() != 0:
             raise CannotRunError("labs belong to root: run it with sudo")
+        from testbed.lab.record import is_orphaned
+
+        if is_orphaned(name):
+            raise UsageError(
+                f"the control plane of lab {name!r} has died: testbed resume --lab {name} starts "
+                f"it again, testbed clean --lab {name} removes the lab"
+            )
         others = running_labs()
         hint = f"running: {', '.join(others)}" if others else "start one with `testbed up`"
         raise UsageError(f"no lab {name!r} is running; {hint}")

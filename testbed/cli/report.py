@@ -53,7 +53,12 @@ def run(args: argparse.Namespace) -> int:
         if read.path is None:
             raise UsageError(f"{args.bundle} holds no path: nothing was sent before it failed")
         file = args.bundle.with_suffix(".html") if args.html == Path() else args.html
-        _write(file, html.render(read.path, expected=read.expected, places=read.places))
+        _write(
+            file,
+            html.render(
+                read.path, expected=read.expected, difference=read.reason, places=read.places
+            ),
+        )
         print(file)
         return EXIT_OK
     for title, words in (("what failed", read.reason), ("expected", read.expected)):

@@ -10,6 +10,7 @@ from testbed import features
 from testbed.cli import daemon, handlers
 from testbed.cli.options import add_lab, add_lab_settings, lab_settings
 from testbed.errors import EXIT_OK, UsageError
+from testbed.lab.record import is_orphaned
 from testbed.naming import check_lab_name
 
 
@@ -51,13 +52,18 @@ def run(args: argparse.Namespace) -> int:
     name = check_lab_name(args.lab)
     if name in daemon.running_labs():
         raise UsageError(f"lab {name!r} is running already; end it with: testbed down --lab {name}")
+    if is_orphaned(name):
+        raise UsageError(
+            f"lab {name!r} stands, but its control plane has died: "
+            f"testbed resume --lab {name} takes it up again, testbed clean --lab {name} removes it"
+        )
     recorded = handlers.read_manifests(args.objects)
     names = {
         "dns": not args.no_dns and not recorded,
         "dns_command": args.dns_command,
         "ingress": args.ingress,
     }
-    settings = {**lab_settings(args), **names, "api": True}
+    settings = {**lab_settings(args), **names, "api": True, "keep": not recorded}
     manifests = handlers.read_manifests(args.filename)
     begin = time.perf_counter()
 

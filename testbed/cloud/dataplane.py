@@ -7,7 +7,7 @@ to it, and is the nodes' default gateway.
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -70,6 +70,7 @@ class BalancerPlane:
         self._labels: dict[str, int] = {}
         self._routed: dict[int, tuple[str, ...]] = {}
         self._ready = False
+        self._collected: dict[str, list[str]] | None = None
         self._proxy = Haproxy(site.balancer.run, site.directory)
 
     def set(self, balancer: LoadBalancer, healthy: Collection[str]) -> None:
@@ -82,6 +83,25 @@ class BalancerPlane:
         if self._desired.pop(key, None) is not None:
             self._sync(key)
 
+    def take_over(self, balancers: Iterable[tuple[LoadBalancer, Collection[str]]]) -> None:
+        """Serve `balancers` with their healthy targets where an earlier process served.
+
+        All of them in one transaction: no packet meets tables that lack a Service.
+        """
+        self._desired = {balancer.key: (balancer, frozenset(h)) for balancer, h in balancers}
+        site, collected = self.site, dict[str, list[str]]()
+        self._collected = collected
+        try:
+            self._install()
+            for key in self._desired:
+                self._change(key)
+        finally:
+            self._collected = None
+        for namespace in (site.router, site.balancer):
+            _nft(namespace, "".join(collected.get(namespace.name, ())))
+        self._proxy.take_over()
+        self._serve_by_proxy()
+
     def close(self) -> None:
         """End the programs it started; rules go with the namespaces."""
         self._proxy.close()
@@ -93,22 +113,32 @@ class BalancerPlane:
                 for other in self._desired:
                     self._change(other)
             self._change(key)
-            self._proxy.serve(
-                desired
-                for desired in self._desired.values()
-                if desired[0].data_plane is DataPlane.PROXY
-            )
+            self._serve_by_proxy()
         except BaseException:
             self._ready = False
             raise
+
+    def _serve_by_proxy(self) -> None:
+        self._proxy.serve(
+            desired
+            for desired in self._desired.values()
+            if desired[0].data_plane is DataPlane.PROXY
+        )
+
+    def _load(self, namespace: Namespace, text: str) -> None:
+        """Load `text` in a transaction; with those after it, while a take-over collects them."""
+        if self._collected is None:
+            _nft(namespace, text)
+        else:
+            self._collected.setdefault(namespace.name, []).append(text)
 
     def _install(self) -> None:
         """Empty tables, and the routing that goes with them."""
         site = self.site
         self._installed.clear()
         self._labels.clear()
-        _nft(site.balancer, rules.balancer_table(site.ranges, site.balancer_device))
-        _nft(site.router, rules.router_table(site.ranges, site.router_device))
+        self._load(site.balancer, rules.balancer_table(site.ranges, site.balancer_device))
+        self._load(site.router, rules.router_table(site.ranges, site.router_device))
         # Packets with a client's address come in from the balancer's side: the reverse path
         # filter would call them spoofed.
         for name in ("all", site.router_device):
@@ -127,7 +157,7 @@ class BalancerPlane:
             new = rules.service_rules(balancer, healthy, self._labels)
         if new == old:
             return
-        _nft(self.site.balancer, rules.change(old, new))
+        self._load(self.site.balancer, rules.change(old, new))
         if new is None:
             del self._installed[key]
         else:
@@ -168,8 +198,8 @@ class BalancerPlane:
             if label is None:
                 label = self._labels[target.name] = len(self._labels) + 1
                 balancer, router = rules.add_node(label)
-                _nft(self.site.balancer, balancer)
-                _nft(self.site.router, router)
+                self._load(self.site.balancer, balancer)
+                self._load(self.site.router, router)
             self._route(rules.DSR_MARK + label, target.addresses)
 
     def _route(self, mark: int, gateways: tuple[str, ...]) -> None:
@@ -179,9 +209,11 @@ class BalancerPlane:
             if gateway in old:
                 continue
             lines = [f"route replace default via {gateway} table {mark}"]
-            if family_of(gateway) not in map(family_of, old):
-                lines.append(f"rule add fwmark {mark:#x} table {mark}")
             flag = "-6" if family_of(gateway) == IPV6 else "-4"
+            if family_of(gateway) not in map(family_of, old) and not self.site.router.run(
+                ["ip", flag, "rule", "show", "fwmark", f"{mark:#x}"]
+            ):
+                lines.append(f"rule add fwmark {mark:#x} table {mark}")
             self.site.router.run(["ip", flag, "-batch", "-"], input="\n".join([*lines, ""]))
         self._routed[mark] = gateways
 

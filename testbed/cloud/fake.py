@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -34,7 +34,9 @@ def public_name(key: NamespacedName, zone: str = PUBLIC_ZONE) -> str:
 class FakeCloud:
     """A `Cloud` whose load balancers are real: packets, rules, health checks in namespaces.
 
-    `changed` is called after a health check changed what is installed (for logs and pictures).
+    `changed` is called after a health check changed what is installed (for logs and pictures). With
+    `resume` the packets go the way of an earlier process until the first health checks are over;
+    `restore` has to be told every Service before one is ensured.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class FakeCloud:
         names: PublicNames | None = None,
         changed: Callable[[NamespacedName], None] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        resume: bool = False,
     ) -> None:
         self.pool = pool or AddressPool(site.ranges)
         self.plane = BalancerPlane(site)
@@ -56,7 +59,13 @@ class FakeCloud:
         self._data_plane = data_plane
         self._names = names
         self._told = changed
+        self._waits = resume
         self._balancers: dict[NamespacedName, LoadBalancer] = {}
+
+    def restore(self, services: Iterable[Service]) -> None:
+        """Leave the Services the addresses that their status names."""
+        for service in services:
+            self.pool.restore(service.key, (i.ip for i in service.ingress if i.ip))
 
     def ensure(self, service: Service, nodes: Sequence[Node]) -> tuple[LoadBalancerIngress, ...]:
         """Make or change the Service's load balancer; raises CloudError."""
@@ -102,6 +111,10 @@ class FakeCloud:
     async def settled(self) -> None:
         """Wait for the health checks under way; who answers by now has traffic afterwards."""
         await self.checker.settled()
+        if self._waits:
+            self._waits = False
+            balancers = self._balancers.values()
+            self.plane.take_over([(each, self.healthy(each.key)) for each in balancers])
 
     def close(self) -> None:
         """End the health checks and programs; rules go with the namespaces."""
@@ -112,10 +125,11 @@ class FakeCloud:
         self._balancers[balancer.key] = balancer
         checks = (_check(balancer, target) for target in balancer.targets)
         self.checker.want(balancer.key, (check for check in checks if check))
-        self.plane.set(balancer, self.healthy(balancer.key))
+        if not self._waits:
+            self.plane.set(balancer, self.healthy(balancer.key))
 
     def _health_changed(self, key: NamespacedName) -> None:
-        if key in self._balancers:
+        if key in self._balancers and not self._waits:
             self.plane.set(self._balancers[key], self.healthy(key))
             if self._told is not None:
                 self._told(key)

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 from collections.abc import Callable, Collection, Iterable
+from ipaddress import ip_interface
 from pathlib import Path
 
 from testbed.api.objects import IPV6, family_of
@@ -45,6 +46,18 @@ class Haproxy:
             self._end()
         self._own(self._addresses - wanted, "del")
         self._addresses = wanted
+
+    def take_over(self) -> None:
+        """Know the process and the VIPs of an earlier one of us."""
+        try:
+            process = int(self._pid_file.read_text())
+            self._processes[process] = os.pidfd_open(process)
+        except (OSError, ValueError):
+            return
+        for line in self._run(["ip", "-o", "address", "show", "dev", "lo"]).splitlines():
+            _, _, _, address, *_ = line.split()
+            if not ip_interface(address).is_loopback:
+                self._addresses.add(address.split("/")[0])
 
     def close(self) -> None:
         """End every process, with its connections."""

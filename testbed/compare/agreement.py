@@ -204,12 +204,19 @@ def _wrong_source(walk: _Walk, backend: Backend) -> Difference | None:
                 return Difference(hop.namespace, number, expected, _nats(hop))
         number, hop = walk.hops[0]
         return Difference(hop.namespace, number, expected, f"source {seen}")
-    if seen in walk.nodes.get(wanted.node, ()) or seen == wanted.address:
+    own = {*walk.nodes.get(wanted.node, ()), wanted.address}
+    if seen in own:
         return None
+    translated = False
     for number, hop in walk.hops:
-        if hop.namespace == wanted.node:
-            expected = f"replaces the source with an address of {wanted.node}"
+        if translated and hop.before.source != hop.after.source:
+            expected = f"keeps the source {hop.before.source}"
             return Difference(hop.namespace, number, expected, _nats(hop))
+        if hop.namespace == wanted.node:
+            translated = hop.after.source in own
+            if not translated:
+                expected = f"replaces the source with an address of {wanted.node}"
+                return Difference(hop.namespace, number, expected, _nats(hop))
     number, hop = walk.hops[0]
     return Difference(hop.namespace, number, f"its source is {wanted.node}'s", f"source {seen}")
 

@@ -43,6 +43,12 @@ class Journal:
         self._size = os.fstat(self._file).st_size
         self._snapshot_size = 0
 
+    @staticmethod
+    def discard(directory: Path) -> None:
+        """Remove the files of an earlier store."""
+        for name in (SNAPSHOT, JOURNAL):
+            (directory / name).unlink(missing_ok=True)
+
     def load(self) -> tuple[int, Objects]:
         """The version and the objects that were stored last: (0, {}) in a new directory.
 

@@ -17,6 +17,14 @@ def topology_names() -> list[str]:
     return sorted(path.stem for path in TOPOLOGIES.glob("*.py"))
 
 
+def absolute(name_or_path: str | Path) -> str:
+    """A topology's name, or its file's absolute path, with the options that follow it."""
+    name, comma, options = str(name_or_path).partition(",")
+    if name.endswith(".py") or "/" in name:
+        name = str(Path(name).absolute())
+    return f"{name}{comma}{options}"
+
+
 def load_topology(name_or_path: str | Path) -> Any:
     """The Topo object of a topology: `three_nodes`, or a path to a file with a dict `topos`.
 
@@ -26,7 +34,7 @@ def load_topology(name_or_path: str | Path) -> Any:
     name, *words = str(name_or_path).split(",")
     options = dict(word.partition("=")[::2] for word in words)
     path = Path(name) if name.endswith(".py") or "/" in name else TOPOLOGIES / f"{name}.py"
-    if not path.is_file():
+    if not path.is_file() or path.suffix != ".py":
         known = ", ".join(topology_names())
         raise UsageError(f"topology {name!r} is unknown; there are: {known}; or give a .py file")
     topos = getattr(_module(path), "topos", None)

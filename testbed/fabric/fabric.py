@@ -10,8 +10,9 @@ from types import TracebackType
 
 from testbed.errors import CannotRunError, TestbedError, UsageError
 from testbed.fabric import assembly, marks, rtnetlink
-from testbed.fabric.namespace import Namespace, make_namespaces
+from testbed.fabric.namespace import Namespace, make_namespaces, open_namespaces
 from testbed.fabric.specs import Bridge, Plan, Ruleset, Sysctl, Veth, Vxlan, faults
+from testbed.naming import run_directory
 from testbed.netlink import NLM_F_DUMP, NetlinkError, attributes, is_gone, string
 from testbed.shell import CommandError, find_program
 
@@ -24,12 +25,13 @@ GOING = 0x676F
 class Fabric:
     """Namespaces and links of lab `lab`. Nothing of it is in the host's network namespace.
 
-    Holds the lab's lock while it lives; remains of a dead lab of the same name go first. Make it in
-    the process that is to be the lab (after a fork), close it or use it as a context manager.
+    Holds the lab's lock while it lives; remains of a dead lab of the same name go first, or stay
+    with `resume`: then `take_over` finds them again. Make it in the process that is to be the lab
+    (after a fork), close it or use it as a context manager.
     Raises UsageError where a lab of that name lives, CannotRunError without the rights for it.
     """
 
-    def __init__(self, lab: str) -> None:
+    def __init__(self, lab: str, *, resume: bool = False) -> None:
         self.lab = lab
         if os.geteuid() != 0:
             raise CannotRunError("making network namespaces needs root: run it with sudo")
@@ -38,6 +40,9 @@ class Fabric:
         self._peers: dict[tuple[str, str], tuple[str, str]] = {}
         try:
             _raise_file_limit()
+            if resume:
+                self._mounts = run_directory(lab) / marks.MOUNTS
+                return
             _end_all(lab)
             marks.remove_mounts(lab)
             self._mounts = marks.prepare_mounts(lab)
@@ -94,6 +99,47 @@ class Fabric:
             for spec in plan.namespaces
             if spec.name in self._namespaces
         ]
+
+    def take_over(self, plan: Plan) -> None:
+        """Know what `deploy(plan)` made in the process before this one; nothing is changed.
+
+        Raises TestbedError for a namespace that isn't there any more.
+        """
+        names = [spec.name for spec in plan.namespaces]
+        if missing := set(names) - set(marks.mounted_namespaces(self.lab).values()):
+            gone = ", ".join(sorted(missing))
+            raise TestbedError(f"lab {self.lab} can't be resumed: without {gone} it isn't whole")
+        found = open_namespaces(self.lab, self._mounts, names)
+        self._namespaces |= {namespace.name: namespace for namespace in found}
+        for veth in plan.veths:
+            self.connect_ends(veth)
+
+    def standing(self) -> set[str]:
+        """The names of the namespaces that stand, known to this process or not."""
+        return set(marks.mounted_namespaces(self.lab).values())
+
+    def remove_unknown(self) -> list[str]:
+        """Remove what stands and was not taken over, with what runs in it; the names."""
+        mounted = marks.mounted_namespaces(self.lab)
+        unknown = {inode: name for inode, name in mounted.items() if name not in self._namespaces}
+        if unknown:
+            marks.end_processes("", unknown, marks.ourselves())
+            for name in unknown.values():
+                marks.withdraw(self.lab, name)
+        return sorted(unknown.values())
+
+    def end_programs(self, name: str) -> None:
+        """Kill and await whatever runs in a namespace."""
+        marks.end_processes("", {self.namespace(name).inode}, marks.ourselves())
+
+    def let_go(self) -> None:
+        """Leave everything as it stands, for another process to take over."""
+        for namespace in self._namespaces.values():
+            namespace.close()
+        self._namespaces.clear()
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
 
     def adopt(self, namespaces: Iterable[Namespace]) -> None:
         """Take new namespaces in and publish their names."""

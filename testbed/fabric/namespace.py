@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 
 from testbed import shell
 from testbed.errors import CannotRunError, TestbedError
-from testbed.fabric.rtnetlink import get_link, link_index
+from testbed.fabric.rtnetlink import all_links, get_link, link_index
 from testbed.fabric.specs import NamespaceSpec
 from testbed.fabric.syscalls import bind_mount, enter_network, unshare_network
 from testbed.naming import LAB_VARIABLE, run_root
-from testbed.netlink import NETLINK_ROUTE, NetlinkError, NetlinkSocket
+from testbed.netlink import NETLINK_ROUTE, NLM_F_DUMP, NetlinkError, NetlinkSocket
 
 T = TypeVar("T")
 
@@ -118,6 +118,12 @@ class Namespace:
         self._indices[interface] = index
         return index
 
+    def pass_over_indices(self) -> None:
+        """Reserve no index that an interface has already."""
+        kind, _, payload = all_links()
+        for link in self.route.request(kind, NLM_F_DUMP, payload):
+            self._next_index = max(self._next_index, link_index(link.payload) + 1)
+
     def forget_index(self, interface: str) -> None:
         self._indices.pop(interface, None)
 
@@ -201,6 +207,33 @@ def make_namespaces(lab: str, directory: Path, specs: Sequence[NamespaceSpec]) -
             namespace.close()
         raise
     return made
+
+
+def open_namespaces(lab: str, directory: Path, names: Sequence[str]) -> list[Namespace]:
+    """Namespaces that an earlier process mounted in `directory`."""
+    opened: list[Namespace] = []
+
+    def work() -> None:
+        for name in names:
+            path = directory / name
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                enter_network(fd)
+                link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
+            except BaseException:
+                os.close(fd)
+                raise
+            namespace = Namespace(lab, name, path, fd, link)
+            namespace.pass_over_indices()
+            opened.append(namespace)
+
+    try:
+        in_thread(work)
+    except BaseException:
+        for namespace in opened:
+            namespace.close()
+        raise
+    return opened
 
 
 def _make_namespace(

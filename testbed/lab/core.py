@@ -26,7 +26,6 @@ from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
-from testbed.control.controllers.ingress import IngressController
 from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.namespace import NamespaceController
 from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
@@ -37,21 +36,23 @@ from testbed.control.controllers.service_cidr import ServiceCIDRController, defa
 from testbed.control.controllers.service_lb import ServiceController
 from testbed.control.controllers.statefulset import StatefulSetController
 from testbed.control.envelope import WriteOptions
+from testbed.control.journal import Journal
 from testbed.control.kubelet import Kubelet
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
 from testbed.control.registry import MERGE_PATCH, Registry
+from testbed.control.restore import restore
 from testbed.control.store import Store
 from testbed.emu.spec import Machine, TopologySpec
 from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.specs import Plan
-from testbed.ingress import manifests as ingress_manifests
-from testbed.ingress.server import Fleet
 from testbed.lab import bootstrap
-from testbed.lab.dns import DNS_IMAGE, LabDns, with_command
+from testbed.lab.addons import Addons
 from testbed.lab.impair import LabImpairments
 from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
+from testbed.lab.record import LabRecord
+from testbed.lab.resume import take_over_pods
 from testbed.lab.twin import Twin
 from testbed.lab.twinning import (
     TwinKubelet,
@@ -67,9 +68,9 @@ from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
-from testbed.runtime.images import Images, repository_of
+from testbed.runtime.images import Images
+from testbed.runtime.kept import KeeperHost
 from testbed.runtime.sandboxes import Sandboxes, namespace_name
-from testbed.shell import find_program
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
@@ -96,7 +97,8 @@ class ControlPlane:
 class LabCore:
     """Control plane, Pods, proxies and cloud of one lab, on a fabric that stands already.
 
-    `wake` is called when controllers have work outside of `settle` (timers, health checks).
+    `wake` is called when controllers have work outside of `settle` (timers, health checks). With
+    `resumed` the lab stands already and goes on as its record, its store and its keeper have it.
     """
 
     def __init__(
@@ -106,8 +108,12 @@ class LabCore:
         options: LabOptions,
         loop: asyncio.AbstractEventLoop,
         twin: Twin | None = None,
+        resumed: LabRecord | None = None,
     ) -> None:
         self.fabric = fabric
+        self.resumed = resumed
+        self._started = False
+        self._wake_pending = False
         self.twin = twin
         self._twin_pods: TwinPods | None = None
         self.topology = topology
@@ -118,21 +124,27 @@ class LabCore:
         self.network = self._pod_network()
         directory = run_directory(fabric.lab)
         images = Images.load(options.images)
-        self.sandboxes = Sandboxes(fabric, loop, directory, self._plan_pod, images)
+        self.keeper = self._keeper(directory)
+        self.sandboxes = Sandboxes(fabric, loop, directory, self.plan_pod, images, self.keeper)
         self.control = self._control_plane()
         self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
-        self.dns = LabDns(fabric, topology, self.control.store)
+        self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
+        self.control.kubelet.node_resolver = self.addons.dns.outside
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
-        self.control.kubelet.node_resolver = self.dns.outside
-        self.sandboxes.applications[DNS_IMAGE] = self.dns.serve
-        self.ingress = Fleet(loop, directory)
-        self.sandboxes.applications[repository_of(ingress_manifests.IMAGE)] = self.ingress.start
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
-        self._wake_pending = False
 
     # construction
+
+    def _keeper(self, directory: Path) -> KeeperHost | None:
+        """The process that the Pods' applications run in, where they outlive this one."""
+        if not self.options.keep:
+            return None
+        if self.resumed is None:
+            Journal.discard(directory)
+            KeeperHost.start(self.fabric.lab, directory)
+        return KeeperHost(directory, self._loop, resume=self.resumed is not None)
 
     def _pod_network(self) -> PodNetwork:
         options = self.options
@@ -149,9 +161,11 @@ class LabCore:
         return pod_network(options.pod_network, networks)
 
     def _control_plane(self) -> ControlPlane:
-        store = Store(self.clock)
+        directory = run_directory(self.fabric.lab)
+        store = Store(self.clock, Journal(directory) if self.options.keep else None)
         settings = Settings(service_cidrs=self.options.service_cidrs)
         admission = Admission(settings, rng=self._random)
+        restore(store, admission)
         registry = Registry(store, admission, self.clock, source=self._random)
         client = RegistryClient(registry, self.clock)
         manager = Manager(store, self.clock, self._wake)
@@ -191,9 +205,11 @@ class LabCore:
             site,
             self.clock,
             data_plane=DataPlane(self.options.cloud),
-            names=self.dns.public,
+            names=self.addons.dns.public,
             loop=self._loop,
+            resume=self.resumed is not None,
         )
+        cloud.restore(self.services())
         self.control.manager.add(ServiceController(self.control.client, cloud))
         return cloud
 
@@ -201,6 +217,9 @@ class LabCore:
 
     async def start(self, tell: Callable[[str], None]) -> None:
         """Register the nodes, start their proxies, come to rest."""
+        if self.resumed is not None:
+            await self._resume(self.resumed, tell)
+            return
         store = self.control.store
         for document in bootstrap.namespace_documents():
             store.create("namespaces", document)
@@ -216,18 +235,34 @@ class LabCore:
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
         for node in self.nodes():
             self._start_proxy(node)
-        self.dns.start_public()
-        if self.options.dns:
-            self._start_dns()
-        if self.options.ingress:
-            find_program("nginx", "nginx-light")
-            client = self.control.client
-            controller = IngressController(client, self.ingress, self.dns.public)
-            self.control.manager.add(controller)
-            dual = len(self.options.service_cidrs) > 1
-            self.apply(ingress_manifests.ingress_controller(dual_stack=dual))
-        await self.settle()
+        self.apply(self._start_addons())
+        await self._come_to_rest()
         tell(f"proxy: {self.options.proxy}")
+
+    def _start_addons(self) -> list[Document]:
+        """DNS and Ingress; returns the objects that they run as."""
+        write = self.api.write_kubeconfig if self.api is not None else None
+        return self.addons.start(self.options, self.control.manager, write)
+
+    async def _come_to_rest(self) -> None:
+        await self.settle()
+        self._started = True
+
+    async def _resume(self, record: LabRecord, tell: Callable[[str], None]) -> None:
+        """Go on where the process before this one was."""
+        pods = take_over_pods(self)
+        tell(f"{pods} Pods go on; {self.control.store.version} versions in the store")
+        for name in record.stopped_nodes:
+            self.control.kubelet.stop_node(name)
+        await self._start_api()
+        for node in self.nodes():
+            self._start_proxy(node)
+        self._start_addons()
+        await self._come_to_rest()
+        if self.keeper is not None:
+            uids = [pod["metadata"]["uid"] for pod in self.control.store.list("pods")]
+            self.keeper.drop_all_but(uids)
+        tell("at rest")
 
     def _register_nodes(self) -> None:
         store = self.control.store
@@ -240,21 +275,11 @@ class LabCore:
     def _build_twin(self, twin: Twin, tell: Callable[[str], None]) -> None:
         """The recorded Pods and Services; what can't be built is told in a line each."""
         store_rest(twin, self.control.store)
-        self._twin_pods = TwinPods(twin, self.fabric, self._loop, self._plan_pod)
+        self._twin_pods = TwinPods(twin, self.fabric, self._loop, self.plan_pod)
         services = len(twin.documents["services"])
         tell(f"twin of {len(twin.pods)} Pods and {services} Services")
         for line in (*twin.omitted, *self._twin_pods.problems):
             tell(f"not built: {line}")
-
-    def _start_dns(self) -> None:
-        """Cluster DNS: its Service and Deployment, whose Pods run it."""
-        wanted = self.dns.start_cluster(self.options.service_cidrs[0])
-        if self.api is not None and self.options.dns_command:
-            directory = run_directory(self.fabric.lab)
-            address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
-            self.api.write_kubeconfig(directory / "dns.kubeconfig", f"https://{address}:443")
-            wanted = with_command(wanted, self.options.dns_command, directory, self.dns.upstreams)
-        self.apply(wanted)
 
     async def _start_api(self) -> None:
         """Service kubernetes; behind it, where it was asked for, the API server."""
@@ -275,7 +300,7 @@ class LabCore:
         self.api = ApiServer(
             self.control.registry,
             run_directory(self.fabric.lab),
-            sockets=[loopback_socket(), inside],
+            sockets=[loopback_socket(self.resumed.port if self.resumed else 0), inside],
             pods=LabPods(self.sandboxes),
             name=self.fabric.lab,
         )
@@ -307,7 +332,7 @@ class LabCore:
                 await self.proxies.sync()
                 if self.cloud is not None:
                     await self.cloud.settled()
-                await self.ingress.settled()
+                await self.addons.settled()
                 if self.control.manager.idle and self.proxies.idle:
                     return
 
@@ -322,7 +347,7 @@ class LabCore:
 
     def _wake(self) -> None:
         """Work has come up by itself: settle soon, once."""
-        if not self._wake_pending:
+        if self._started and not self._wake_pending:
             self._wake_pending = True
             self._loop.create_task(self._settle_by_itself())
 
@@ -340,7 +365,9 @@ class LabCore:
         if self._twin_pods is not None:
             self._twin_pods.close()
         self.sandboxes.close()
-        self.dns.close()
+        if self.keeper is not None:
+            self.keeper.close()
+        self.addons.close()
 
     # reading
 
@@ -364,14 +391,17 @@ class LabCore:
             if EndpointSlice.from_document(document).service == service
         ]
 
-    def _plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
+    def plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
+        """What a Pod's namespace and links are made from."""
         document = self.control.store.get("nodes", "", node)
         return self.network.pod_plan(namespace, Node.from_document(document), addresses)
 
     # writing
 
-    def apply(self, documents: Iterable[Document]) -> list[str]:
-        """Apply manifests; one line each, in kubectl's words.
+    def apply(
+        self, documents: Iterable[Document], tell: Callable[[str], None] = lambda line: None
+    ) -> list[str]:
+        """Apply manifests; one line each, in kubectl's words, which `tell` gets at once.
 
         Raises UsageError, before anything is applied, where a kind isn't known, and StatusError at
         the first that is refused (an unknown field too): those before it stay applied.
@@ -382,6 +412,7 @@ class LabCore:
         for document in documents:
             word, outcome = self.control.registry.apply(document, options=_APPLY)
             lines.append(f"{describe(outcome.document)} {word}")
+            tell(lines[-1])
         return lines
 
     def find(self, resource: str, key: NamespacedName) -> Document:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from testbed.cluster import Cluster
 
 
-def words_of(explanation: Explanation) -> str:
-    """Expectation and comparison, as in the text form."""
-    return f"{explanation.expected()}\n{explanation.verdict()}\n"
-
-
 def write_html(file: Path, lab: Cluster, explanation: Explanation) -> None:
     """The picture page. Raises UsageError where `file` can't be written, as all of these."""
-    page = html.render(explanation.path, expected=words_of(explanation), places=lab.places())
+    page = html.render(
+        explanation.path,
+        expected=explanation.expected(),
+        difference="" if explanation.agrees else explanation.verdict(),
+        places=lab.places(),
+    )
     _write(file, page.encode())
 
 
@@ -36,7 +36,12 @@ def write_pcapng(file: Path, explanation: Explanation) -> None:
 
 def write_bundle(file: Path, lab: Cluster, explanation: Explanation) -> None:
     """Path, packets, every namespace's rules and conntrack, objects, logs, versions."""
-    made = state.bundle_of(lab, explanation.observation, expected=words_of(explanation))
+    made = state.bundle_of(
+        lab,
+        explanation.observation,
+        expected=explanation.expected(),
+        reason="" if explanation.agrees else explanation.verdict(),
+    )
     state.write_bundle(file, made)
 
 

@@ -21,7 +21,9 @@ class LabOptions:
     API server listens, for kubectl on the host's loopback and for Pods at Service kubernetes.
     `images` is a file that says which programs stand for images (runtime.images). With `dns`
     cluster DNS runs in Pods; `dns_command` is a CoreDNS of the user's that serves instead (it needs
-    `api`). With `ingress` an Ingress controller runs (nginx in a Pod).
+    `api`). With `ingress` an Ingress controller runs (nginx in a Pod). With `keep` the lab outlives
+    its control plane: the store has a journal in the run directory, and the Pods' applications run
+    in a keeper (runtime.keeper).
     """
 
     proxy: str = "iptables"
@@ -34,6 +36,7 @@ class LabOptions:
     dns: bool = False
     dns_command: str = ""
     ingress: bool = False
+    keep: bool = False
     images: Path | None = None
     seed: int | None = None
 

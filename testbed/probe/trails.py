@@ -179,7 +179,28 @@ def _without_copies(seen: list[Sighting]) -> tuple[list[Sighting], tuple[Sightin
         else:
             kept.append(sighting)
     kept, stray = _without_stray_ends(kept)
+    if _is_a_copy_among_copies(kept, copies):
+        stray.append(kept.pop())
     return kept, (*copies, *stray)
+
+
+def _is_a_copy_among_copies(kept: list[Sighting], copies: list[Sighting]) -> bool:
+    """Whether the last that is seen is a flooded copy like others: nobody took the packet in."""
+    if len(kept) < 2:
+        return False
+    sender, last = kept[-2:]
+    came = next(each.time for each in kept if each.namespace == sender.namespace)
+    return (
+        (sender.direction, last.direction) == ("out", "in")
+        and not last.frame.to_us
+        and any(
+            copy.namespace != last.namespace
+            and copy.direction == "in"
+            and copy.time > came
+            and copy.headers.ttl == last.headers.ttl
+            for copy in copies
+        )
+    )
 
 
 def _without_stray_ends(kept: list[Sighting]) -> tuple[list[Sighting], list[Sighting]]:

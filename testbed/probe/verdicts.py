@@ -46,12 +46,17 @@ def judge(
     reply: tuple[Hop, ...],
     answer: Trail | None,
     ending: Ending,
+    *,
+    flooded: bool = False,
 ) -> tuple[Verdict, str]:
-    """(verdict, namespace of the backend or ""). `answer` is the trail behind `reply`."""
+    """(verdict, namespace of the backend or ""). `answer` is the trail behind `reply`.
+
+    `flooded` says that copies of the packet went to hosts that it wasn't meant for.
+    """
     if not hops:
         return _nothing_sent(origin, ending), ""
     if answer is None or not reply:
-        return _unanswered(origin, hops[-1], ending), ""
+        return _unanswered(origin, hops[-1], ending, flooded), ""
     if not _came_home(reply[-1], origin):
         return _answer_lost(hops, reply, answer), _backend(reply)
     if ending.kind == "timeout" and (lost := _from_a_stranger(hops[0], reply[-1], answer)):
@@ -107,7 +112,7 @@ def _nothing_sent(origin: str, ending: Ending) -> Verdict:
     return Verdict(TIMEOUT, where=origin, detail=detail)
 
 
-def _unanswered(origin: str, last: Hop, ending: Ending) -> Verdict:
+def _unanswered(origin: str, last: Hop, ending: Ending, flooded: bool) -> Verdict:
     rule = _stopped_by(last)
     if rule is not None:
         kind = REFUSED if rule.rejects else DROPPED
@@ -117,6 +122,8 @@ def _unanswered(origin: str, last: Hop, ending: Ending) -> Verdict:
         return Verdict(kind, where=last.namespace, rule=rule, detail=words)
     if last.interface_out:
         detail = f"left {last.namespace} by {last.interface_out} and was not seen again"
+        if flooded:
+            detail = f"{last.namespace} flooded it, and none of those who got a copy took it"
         return Verdict(DROPPED, where=last.namespace, detail=detail)
     if last.route is not None and last.route.error:
         kind = NO_ROUTE if "no route" in last.route.error else DROPPED

@@ -72,7 +72,12 @@ class Bundle:
             made["places.json"] = json.dumps([asdict(place) for place in self.places], indent=1)
         if self.path is not None:
             made |= {
-                "path.html": html.render(self.path, expected=self.expected, places=self.places),
+                "path.html": html.render(
+                    self.path,
+                    expected=self.expected,
+                    difference=self.reason,
+                    places=self.places,
+                ),
                 "path.txt": text.render(self.path, all_rules=True),
                 "path.json": path_to_json(self.path, indent=1),
             }

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from testbed.flow.paths import DELIVERED, Path
-from testbed.report.stops import FORWARD, Place, Stop, places, stops
+from testbed.report.stops import FORWARD, Place, Stop, is_cut, places, stops
+from testbed.report.words import CHARACTER, wrapped
 
 WIDTH = 360
 LINE = 13
@@ -22,7 +23,6 @@ _GAP, _LANE, _SLOT = 44, 15, 24
 _STUB, _CORNER = 26, 6
 #: Between the lines of packets that cross from the router to its neighbour and back.
 _SIDE = 20
-_CHARACTER = 7.0
 #: Columns below the router; more nodes than that are only counted.
 _COLUMNS = 4
 
@@ -142,13 +142,6 @@ def draw_map(path: Path, known: Iterable[Place] = ()) -> Map:
     )
 
 
-def is_cut(path: Path, direction: str) -> bool:
-    """True where the packet of `direction` didn't come through."""
-    if path.verdict.kind == DELIVERED:
-        return False
-    return path.verdict.direction == direction and not (direction == FORWARD and path.reply)
-
-
 def _chosen(path: Path, met: list[Place], known: list[Place]) -> tuple[list[Place], int]:
     """The places to draw: those of the path, then others while there is room."""
     names = {place.name for place in met}
@@ -207,7 +200,7 @@ def _box(
     ]
     marks = tuple(dict.fromkeys(nats))
     joined = " + ".join(marks)
-    if marks and len(joined) * _CHARACTER < inner - 8:
+    if marks and len(joined) * CHARACTER < inner - 8:
         marks = (joined,)
     box = Box(place, row, x, inner, wrapped(place.short, inner - 8), marks)
     box.caption = {"client": "client", "pod": "Pod", "balancer": "load balancer"}.get(
@@ -223,19 +216,6 @@ def _box(
         box.state = "backend"
     box.height = 2 * _PAD + LINE * (len(box.lines) + len(box.marks) + bool(box.caption)) - 4
     return box
-
-
-def wrapped(name: str, width: float, lines: int = 3) -> tuple[str, ...]:
-    """`name` in at most `lines` lines, cut behind a dash, a dot or a slash where it can be."""
-    room = max(int(width / _CHARACTER), 4)
-    found: list[str] = []
-    rest = name
-    while len(rest) > room and len(found) < lines - 1:
-        cut = max((rest.rfind(mark, 0, room) for mark in "-./:"), default=-1) + 1 or room
-        found.append(rest[:cut])
-        rest = rest[cut:]
-    found.append(rest if len(rest) <= room else f"{rest[: room - 1]}…")
-    return tuple(found)
 
 
 def _segments(path: Path, listed: Sequence[Stop], boxes: dict[str, Box]) -> list[_Segment]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from testbed.flow.paths import Path
-from testbed.report.drawing import LINE, WIDTH, is_cut, wrapped
-from testbed.report.stops import FORWARD, Place, Stop, places, stops
+from testbed.report.drawing import LINE, WIDTH
+from testbed.report.stops import FORWARD, Place, Stop, is_cut, places, stops
+from testbed.report.words import wrapped
 
 _EDGE = 40
 _ROW, _TOP = 36, 8

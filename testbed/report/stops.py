@@ -124,3 +124,10 @@ def _guess(path: Path, name: str, nodes: dict[str, str]) -> Place:
     if name == "lb" or translates:
         return Place(name, "balancer")
     return Place(name, "client" if name == path.origin else "router")
+
+
+def is_cut(path: Path, direction: str) -> bool:
+    """True where the packet of `direction` didn't come through."""
+    if path.verdict.kind == DELIVERED:
+        return False
+    return path.verdict.direction == direction and not (direction == FORWARD and path.reply)

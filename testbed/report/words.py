@@ -9,6 +9,8 @@ from testbed.flow.paths import DELIVERED, Hop, Nat, Path, RuleHit
 from testbed.flow.tuples import endpoint
 from testbed.report.stops import Place, places
 
+#: About how wide a letter of a picture's names is, in its units.
+CHARACTER = 7.0
 _COMMENT = re.compile(r'-m comment --comment (?:"(?:[^"\\]|\\.)*"|\S+) ?| ?comment "[^"]*"')
 
 
@@ -91,7 +93,7 @@ def rule(hit: RuleHit, *, whole: bool = True) -> str:
     # A jump or an iptables target already stands in the rule's own words.
     told = hit.policy or hit.verdict in text or hit.verdict.split(" ")[-1] in text
     terminal = hit.verdict == "accept" and any(f"-j {each}" in text for each in _TARGETS)
-    quiet = told or terminal or hit.verdict == "continue"
+    quiet = told or terminal or hit.rejects or hit.verdict == "continue"
     return f"{hit.table} {hit.chain}  {text}{'' if quiet else f'  → {hit.verdict}'}"
 
 
@@ -118,3 +120,16 @@ def _address(element: str) -> str:
     """`10.244.1.3 . 8080` as an endpoint is written: `10.244.1.3:8080`."""
     address, _, port = element.partition(" . ")
     return endpoint(address, int(port)) if port.isdigit() else address
+
+
+def wrapped(name: str, width: float, lines: int = 3) -> tuple[str, ...]:
+    """`name` in at most `lines` lines, cut behind a dash, a dot or a slash where it can be."""
+    room = max(int(width / CHARACTER), 4)
+    found: list[str] = []
+    rest = name
+    while len(rest) > room and len(found) < lines - 1:
+        cut = max((rest.rfind(mark, 0, room) for mark in "-./:"), default=-1) + 1 or room
+        found.append(rest[:cut])
+        rest = rest[cut:]
+    found.append(rest if len(rest) <= room else f"{rest[: room - 1]}…")
+    return tuple(found)

@@ -34,6 +34,7 @@ class LogRequest(Protocol):
 class ContainerLog:
     """The log of one run of a container; `previous` is that of the run before.
 
+    What the file holds already was printed when it was last written to, as far as anybody knows.
     `append` and `close` belong to the event loop's thread.
     """
 
@@ -56,10 +57,25 @@ class ContainerLog:
         self._times: list[float] = []
         self._at_start = True
         self._more: asyncio.Event | None = None
+        if self._file.tell():
+            data = path.read_bytes()
+            self._note(data, path.stat().st_mtime)
+            self._size = len(data)
 
     def append(self, data: bytes) -> None:
         """Something was printed."""
-        now, position = self._clock(), 0
+        self._note(data, self._clock())
+        self._file.write(data)
+        self._size += len(data)
+        self._tell()
+
+    def append_line(self, line: str) -> None:
+        """A whole line was printed."""
+        self.append(f"{line}\n".encode())
+
+    def _note(self, data: bytes, now: float) -> None:
+        """Remember where the lines of `data` begin, which comes after all that there is."""
+        position = 0
         while position < len(data):
             if self._at_start:
                 self._starts.append(self._size + position)
@@ -67,9 +83,6 @@ class ContainerLog:
             end = data.find(b"\n", position)
             self._at_start = end >= 0
             position = end + 1 if end >= 0 else len(data)
-        self._file.write(data)
-        self._size += len(data)
-        self._tell()
 
     def close(self) -> None:
         """The run has ended: followers come to an end."""

@@ -44,12 +44,7 @@ class Program:
     @property
     def inner_pid(self) -> int | None:
         """The process that is number 1 inside the Pod; None where it is gone."""
-        pid = self._process.pid
-        try:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        except OSError:
-            return None
-        return int(children[0]) if children else None
+        return inner_pid(self.pid)
 
     def write(self, data: bytes) -> None:
         """Give it input; nothing where it takes none."""
@@ -122,6 +117,15 @@ class Program:
         """End it at once and wait; nothing is told any more."""
         self.kill()
         self._reap()
+
+
+def inner_pid(pid: int) -> int | None:
+    """The first process inside the PID namespace that process `pid` made, if it is there."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return None
+    return int(children[0]) if children else None
 
 
 def launch(

@@ -9,6 +9,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,10 +21,12 @@ from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
 from testbed.runtime import checks, hostports
 from testbed.runtime.applications import Application, Starter
-from testbed.runtime.echo import EchoServer, Identity
+from testbed.runtime.echo import Identity
+from testbed.runtime.hosts import Echo, Host, InProcess, Launch, RunningProgram
 from testbed.runtime.images import Images, Invocation, Refusal, agnhost_ports, repository_of
+from testbed.runtime.kept import KeeperHost
 from testbed.runtime.logs import ContainerLog
-from testbed.runtime.programs import Program, launch
+from testbed.runtime.programs import launch
 
 #: How long `settled` waits for checks and for programs that were asked to end (seconds).
 PATIENCE = 0.3
@@ -64,8 +67,8 @@ class Sandbox:
     request: SandboxRequest
     namespace: Namespace
     directory: Path
-    echo: EchoServer | None = None
-    programs: dict[str, Program] = field(default_factory=dict)
+    echo: Echo | None = None
+    programs: dict[str, RunningProgram] = field(default_factory=dict)
     environments: dict[str, Mapping[str, str]] = field(default_factory=dict)
     ports: frozenset[tuple[str, int]] = frozenset()
     #: Containers that the echo application stands for.
@@ -87,8 +90,9 @@ class Sandboxes:
     """The Pods of one lab.
 
     `directory` is the lab's run directory; `plan_pod(namespace, node, addresses)` is the Pod
-    network's plan; `images` says what containers run. `exited(uid, container, code)` is told when a
-    program ends. All methods belong to the event loop's thread.
+    network's plan; `images` says what containers run; `host` runs it (by default this process).
+    `exited(uid, container, code)` is told when a program ends. With a keeper as host, `create`
+    finds what ran before this process. All methods belong to the event loop's thread.
     """
 
     def __init__(
@@ -98,7 +102,13 @@ class Sandboxes:
         directory: Path,
         plan_pod: Callable[[str, str, Sequence[str]], Plan],
         images: Images,
+        host: Host | None = None,
     ) -> None:
+        self._host: Host = host or InProcess(loop)
+        #: A file for every sandbox that was made, where they can outlive this process.
+        self._records = directory / "sandboxes" if isinstance(host, KeeperHost) else None
+        if self._records is not None:
+            self._records.mkdir(mode=0o700, exist_ok=True)
         self._fabric = fabric
         self._loop = loop
         self._directory = directory
@@ -129,12 +139,68 @@ class Sandboxes:
 
     def log_of(self, key: tuple[str, str], container: str) -> ContainerLog | None:
         """The log of the container's present (or last) run, if it has begun."""
-        return self._logs.get((key, container))
+        log = self._logs.get((key, container))
+        if log is None and self._records is not None and self.log_file(key, container).exists():
+            log = self._logs[key, container] = ContainerLog(self.log_file(key, container))
+            log.close()  # of a run that an earlier process saw end
+        return log
+
+    # what outlives the process
+
+    def made(self) -> set[str]:
+        """The uids of the Pods that have sandboxes, those of an earlier process too."""
+        return set() if self._records is None else {path.name for path in self._records.iterdir()}
+
+    def forget(self, uid: str) -> None:
+        """An earlier process' sandbox is gone."""
+        if self._records is not None:
+            (self._records / uid).unlink(missing_ok=True)
+
+    def _adopt(self, request: SandboxRequest, host: KeeperHost) -> None:
+        """Know the sandbox of an earlier process, and what still runs in it."""
+        uid, key = request.uid, request.key
+        name = request.node if request.host_network else namespace_name(key)
+        directory = self._directory / "pods" / uid
+        sandbox = Sandbox(request, self._fabric.namespace(name), directory)
+        self._sandboxes[uid] = sandbox
+        spec = request.document["spec"]
+        for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
+            word = str(container["name"])
+            if not self.log_file(key, word).exists():
+                continue
+            log = self._logs[key, word] = ContainerLog(self.log_file(key, word))
+            if (program := f"{uid}/{word}") in host.programs:
+                sandbox.environments[word] = host.programs[program]["environment"]
+                sandbox.programs[word] = host.adopt_program(
+                    program, log.append, partial(self._ended, uid, word)
+                )
+            elif starter := self._starter(container):
+                self._fabric.end_programs(sandbox.namespace.name)  # those of the one before
+                sandbox.applications[word] = starter(key, sandbox.namespace, log.append_line)
+            elif uid in host.echoes and self._images.resolve(container) is None:
+                sandbox.echoes.add(word)
+            else:
+                log.close()
+        if sandbox.echoes:
+            sandbox.ports = frozenset(host.echoes[uid])
+            log = self._logs[key, min(sandbox.echoes)]
+            sandbox.echo = host.adopt_echo(uid, log.append_line)
 
     # PodRuntime: sandboxes
 
+    def running(self, uid: str) -> frozenset[str]:
+        """The containers of a sandbox that run already: those that `create` found running."""
+        sandbox = self._sandboxes[uid]
+        return frozenset((*sandbox.programs, *sandbox.echoes, *sandbox.applications))
+
     def create(self, requests: Sequence[SandboxRequest]) -> dict[str, str]:
         """Make all sandboxes with one plan; one by one where that fails, to find the culprit."""
+        if isinstance(self._host, KeeperHost):
+            made = self.made()
+            for request in requests:
+                if request.uid in made:
+                    self._adopt(request, self._host)
+            requests = [request for request in requests if request.uid not in made]
         own = [r for r in requests if not r.host_network]
         failed: dict[str, str] = {}
         try:
@@ -154,6 +220,8 @@ class Sandboxes:
                 )
                 for container in request.document["spec"]["containers"]:
                     self._logs.pop((request.key, container["name"]), None)
+                if self._records is not None:
+                    (self._records / request.uid).touch()
         return failed
 
     def _plan(self, request: SandboxRequest) -> Plan:
@@ -165,6 +233,7 @@ class Sandboxes:
         for uid in uids:
             sandbox = self._sandboxes.pop(uid)
             self._end_all(sandbox)
+            self.forget(uid)
             if not sandbox.request.host_network:
                 names.append(sandbox.namespace.name)
         self._fabric.remove(names)
@@ -188,8 +257,7 @@ class Sandboxes:
     ) -> Refusal | None:
         """Start a container: a program, or the Pod's echo application."""
         sandbox = self._sandboxes[uid]
-        starter = self.applications.get(repository_of(container.get("image") or ""))
-        if starter is not None and not container.get("command"):
+        if starter := self._starter(container):
             return self._start_application(sandbox, container, starter)
         invocation = self._images.resolve(container)
         if isinstance(invocation, Refusal):
@@ -200,15 +268,18 @@ class Sandboxes:
             return None
         return self._start_program(sandbox, container, invocation, environment(), log)
 
+    def _starter(self, container: Document) -> Starter | None:
+        """What runs a container as a built-in application, if it is one."""
+        starter = self.applications.get(repository_of(container.get("image") or ""))
+        return None if container.get("command") else starter
+
     def _start_application(
         self, sandbox: Sandbox, container: Document, starter: Starter
     ) -> Refusal | None:
         key, name = sandbox.request.key, str(container["name"])
         log = self._begin_log(key, name)
         try:
-            sandbox.applications[name] = starter(
-                key, sandbox.namespace, lambda line: log.append(f"{line}\n".encode())
-            )
+            sandbox.applications[name] = starter(key, sandbox.namespace, log.append_line)
         except (TestbedError, OSError) as error:
             return Refusal("RunContainerError", str(error))
         return None
@@ -231,11 +302,9 @@ class Sandboxes:
         asked = agnhost_ports(container)
         if sandbox.echo is None:
             namespace, name = sandbox.request.key
-            sandbox.echo = EchoServer(
-                self._loop,
-                Identity(name, namespace, sandbox.request.node),
-                sandbox.namespace.socket,
-                lambda line: log.append(f"{line}\n".encode()),
+            identity = Identity(name, namespace, sandbox.request.node)
+            sandbox.echo = self._host.echo(
+                sandbox.request.uid, identity, sandbox.namespace, log.append_line
             )
         sandbox.ports |= asked
         sandbox.echo.listen(sandbox.ports)
@@ -254,16 +323,14 @@ class Sandboxes:
         mounts += [("tmpfs", place) for place in invocation.image.scratch]
         directory = container.get("workingDir") or "/"
         try:
-            sandbox.programs[name] = launch(
-                shell.in_pod_namespaces(
-                    invocation.argv, sandbox.namespace.fd, request.hostname, mounts
-                ),
-                self._loop,
+            argv = shell.in_pod_namespaces(
+                invocation.argv, sandbox.namespace.fd, request.hostname, mounts
+            )
+            interactive = bool(container.get("stdin"))
+            sandbox.programs[name] = self._host.launch(
+                Launch(request.uid, name, argv, variables, directory, interactive),
                 log.append,
-                lambda code: self._ended(request.uid, name, code),
-                environment=variables,
-                directory=directory,
-                interactive=bool(container.get("stdin")),
+                partial(self._ended, request.uid, name),
             )
         except FileNotFoundError:
             return Refusal("RunContainerError", f"no working directory {directory}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from testbed.control.apiserver import tls
 from testbed.control.apiserver.pods import PodBackend
 from testbed.control.registry import Registry
+from testbed.errors import CannotRunError
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -52,6 +53,11 @@ class ApiServer:
         return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
     @property
+    def port(self) -> int:
+        """The first socket's port."""
+        return int(self._sockets[0].getsockname()[1])
+
+    @property
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig, readable by its owner alone."""
         return self._directory / "kubeconfig"
@@ -85,8 +91,12 @@ class ApiServer:
 
 
 def loopback_socket(port: int = 0) -> socket.socket:
-    """A TCP socket bound to 127.0.0.1."""
+    """A TCP socket bound to 127.0.0.1; raises CannotRunError where the port is taken."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.bind(("127.0.0.1", port))
+    try:
+        bound.bind(("127.0.0.1", port))
+    except OSError as error:
+        bound.close()
+        raise CannotRunError(f"127.0.0.1:{port} for the API server: {error.strerror}") from None
     return bound

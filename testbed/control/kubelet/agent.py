@@ -16,6 +16,7 @@ from testbed.control.ipam import NodeAddresses
 from testbed.control.kubelet import echo_ports
 from testbed.control.kubelet.containers import Containers
 from testbed.control.kubelet.files import pod_files
+from testbed.control.kubelet.recall import recall
 from testbed.control.kubelet.runtime import PodRuntime, Sandbox
 from testbed.control.kubelet.state import Role, RunningPod, containers_of
 from testbed.control.kubelet.status import phase_of, pod_status
@@ -66,6 +67,11 @@ class Kubelet(Controller):
         ]
         keys += [p.sandbox.key for p in self._running.values() if p.sandbox.node == node]
         return list(dict.fromkeys(keys))
+
+    @property
+    def stopped_nodes(self) -> list[str]:
+        """The nodes whose kubelets are silent."""
+        return sorted(self._silent_since)
 
     def silent_for(self, node: str) -> float | None:
         """Seconds since the node's kubelet was last heard; None while it is heard."""
@@ -147,10 +153,12 @@ class Kubelet(Controller):
     # starting
 
     def _may_start(self, pod: Document) -> bool:
-        node = self.store.find("nodes", "", pod["spec"].get("nodeName") or "")
-        return (
-            node is not None and pods.is_active(pod) and pod["metadata"]["uid"] not in self._running
-        )
+        """Whether it wants a sandbox; one that is being deleted keeps an earlier kubelet's."""
+        uid = pod["metadata"]["uid"]
+        if self.store.find("nodes", "", pod["spec"].get("nodeName") or "") is None:
+            return False
+        wanted = pods.is_active(pod) or (pods.is_terminating(pod) and uid in self._runtime.made())
+        return wanted and uid not in self._running
 
     def _start(self, documents: Sequence[Document]) -> None:
         sandboxes = [s for pod in documents if (s := self._sandbox_for(pod)) is not None]
@@ -168,10 +176,22 @@ class Kubelet(Controller):
                     f"Failed to create pod sandbox: {reason}",
                 )
                 continue
-            containers = containers_of(sandbox.document)
-            self._running[sandbox.uid] = RunningPod(sandbox, now, containers)
+            self._running[sandbox.uid] = self._taken_up(sandbox, now)
             if _has_host_ports(sandbox.document):
                 self._mapped.add(sandbox.node)
+
+    def _taken_up(self, sandbox: Sandbox, now: str) -> RunningPod:
+        """The Pod of a sandbox that is there now; an earlier kubelet's containers run already."""
+        containers = containers_of(sandbox.document)
+        running = self._runtime.running(sandbox.uid)
+        if not running and not sandbox.document.get("status", {}).get("containerStatuses"):
+            return RunningPod(sandbox, now, containers)
+        moment = self.api.clock.now(), self.api.clock.wall()
+        going_on = recall(sandbox.document, containers, running, moment, now)
+        started = sandbox.document["status"].get("startTime") or now
+        pod = RunningPod(sandbox, started, containers)
+        self._containers.go_on(pod, going_on)
+        return pod
 
     def _sandbox_for(self, pod: Document) -> Sandbox | None:
         node = self._node(pod["spec"]["nodeName"])

@@ -6,7 +6,7 @@ lifecycle/handlers.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from testbed.api.documents import Document, namespace_of
 from testbed.control.controllers.base import ClusterApi
@@ -72,6 +72,11 @@ class Containers:
         for container in main:
             waits.append(self._keep_one(pod, container, facts, policy))
         return _soonest(waits)
+
+    def go_on(self, pod: RunningPod, running: Iterable[Container]) -> None:
+        """Probe containers that an earlier kubelet has started."""
+        for container in running:
+            self._prober.begin(pod, container)
 
     def _keep_one(
         self, pod: RunningPod, container: Container, facts: PodFacts, policy: str

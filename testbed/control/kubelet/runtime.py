@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -47,6 +47,12 @@ class PodRuntime(Protocol):
 
     def create(self, sandboxes: Sequence[Sandbox]) -> dict[str, str]:
         """Make all sandboxes in one go; returns uid → reason for those that failed."""
+
+    def made(self) -> Collection[str]:
+        """The uids of the Pods whose sandboxes can outlive this kubelet; () where none can."""
+
+    def running(self, uid: str) -> Collection[str]:
+        """The containers that run in a sandbox already: an earlier kubelet has started them."""
 
     def destroy(self, uids: Sequence[str]) -> None:
         """End what runs in the sandboxes and remove them."""

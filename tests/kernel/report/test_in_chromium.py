@@ -27,12 +27,14 @@ FLAGS = (
 #: Put into a copy of the page: how wide it is, the elements that stick out, what it loaded.
 MEASURE = """
 <script>
-const wide = document.documentElement.clientWidth;
-const out = [...document.querySelectorAll('body *')].filter(
-  each => each.getBoundingClientRect().right > wide + 1 && !each.closest('svg'));
-parent.postMessage([wide, document.documentElement.scrollWidth, out.length,
-  performance.getEntriesByType('resource').length,
-  document.querySelector('#hop-1').getBoundingClientRect().height > 0].join(' '), '*');
+onload = () => setTimeout(() => {
+  const wide = document.documentElement.clientWidth;
+  const out = [...document.querySelectorAll('body *')].filter(
+    each => each.getBoundingClientRect().right > wide + 1 && !each.closest('svg'));
+  parent.postMessage([wide, document.documentElement.scrollWidth, out.length,
+    performance.getEntriesByType('resource').length,
+    document.querySelector('#hop-1').closest('details').open].join(' '), '*');
+}, 200);
 </script>
 """
 #: A window is 500 wide at least, a frame in it isn't. The fragment opens the hop that it names.

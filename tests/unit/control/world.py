@@ -88,11 +88,20 @@ class FakeRuntime:
         self.checks: list[tuple[str, Document]] = []
         self.held: list[Outcome] | None = None
         self.mapped: dict[str, list[str]] = {}
+        #: What an earlier kubelet left: sandboxes, and in them containers.
+        self.left_standing: set[str] = set()
+        self.left_running: dict[str, set[str]] = {}
         self.exited: Callable[[str, str, int], None] = lambda uid, container, code: None
 
     def create(self, sandboxes: Sequence[Sandbox]) -> dict[str, str]:
         self.sandboxes.update({s.uid: s for s in sandboxes})
         return {}
+
+    def made(self) -> set[str]:
+        return self.left_standing
+
+    def running(self, uid: str) -> set[str]:
+        return self.left_running.get(uid, set())
 
     def destroy(self, uids: Sequence[str]) -> None:
         for uid in uids:

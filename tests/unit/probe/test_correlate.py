@@ -150,6 +150,21 @@ def test_flooded_copies_are_named_and_not_followed() -> None:
     assert "other" not in [hop.namespace for hop in path.hops]
 
 
+def test_a_packet_that_only_strangers_got_ends_at_the_switch_that_flooded_it() -> None:
+    script = Script()
+    script.see("client/eth0", "out", SYN_SENT)
+    script.see("switch/p1", "in", SYN_SENT, to_us=False)
+    script.see("switch/p2", "out", SYN_SENT)
+    script.see("other/eth0", "in", SYN_SENT, to_us=False)
+    script.see("switch/p3", "out", SYN_SENT)
+    script.see("third/eth0", "in", SYN_SENT, to_us=False)
+    path = path_of(script)
+    assert path.hops[-1].namespace == "switch"
+    assert set(path.copies) == {"other/eth0", "third/eth0"}
+    assert (path.verdict.kind, path.verdict.where) == (DROPPED, "switch")
+    assert path.verdict.detail.startswith("switch flooded it")
+
+
 def test_a_bridges_ports_are_no_copies() -> None:
     script = Script()
     script.see("client/eth0", "out", SYN_SENT)

@@ -75,6 +75,13 @@ def test_pictures_are_well_formed_and_stay_inside_their_frame(path: Path) -> Non
             assert 0 <= float(words.attrib["y"]) <= height
 
 
+def test_a_delivery_that_was_not_expected_is_no_success() -> None:
+    assert 'class="verdict good"' in render(delivered(), expected="delivered")
+    page = render(delivered(), expected="refused", difference="delivered instead")
+    assert 'class="verdict good"' not in page
+    assert "✗ delivered instead" in page
+
+
 def test_values_are_escaped() -> None:
     page = render(delivered(), expected="<b>bold</b>")
     assert "&lt;10.244.1.5:8080&gt;" in page

@@ -86,3 +86,13 @@ def test_a_follower_gets_what_comes_until_the_run_ends(tmp_path: Path) -> None:
         return await reading
 
     assert asyncio.run(body()) == "one\ntwo\n"
+
+
+def test_a_log_goes_on_where_an_earlier_process_left_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.log"
+    first = ContainerLog(path)
+    first.append(b"one\ntwo\nthr")
+    again = ContainerLog(path)
+    again.append(b"ee\nfour\n")
+    assert path.read_text().splitlines() == ["one", "two", "three", "four"]
+    assert read(again, Wanted(tail=2)) == "three\nfour\n"
