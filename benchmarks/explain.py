@@ -2,7 +2,8 @@
 
 The floor of the first is the same request without anybody watching, in the same run. The second
 sends 10,000 packets a second for 2 seconds over 8 interfaces, with 200 namespaces watched, and
-counts what is missing. The third asks the oracle about every flow of a recorded world. Exit code 1 where a target is missed. Run as root:
+counts what is missing. The third asks the oracle about every flow of a recorded world.
+Exit code 1 where a target is missed. Run as root:
 `python -m benchmarks.explain`.
 """
 
