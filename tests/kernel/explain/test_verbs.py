@@ -126,6 +126,13 @@ def test_capture_says_how_to_see_it_live() -> None:
     assert f"-i w1/w1-eth0 --filter 'tcp port 80' --lab {LAB} -w - | wireshark -k -i -" in error
 
 
+def test_mutate_lists_rules_that_no_flow_meets_and_no_others() -> None:
+    out = run_testbed("mutate", "--lab", LAB, "--rounds", "1").stdout
+    assert "w1 IPv4 filter KUBE-FIREWALL" in out
+    assert "web:http cluster IP" not in out
+    assert out.rstrip().endswith("rules that no flow met")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
