@@ -98,6 +98,14 @@ def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     }
 
 
+def _mutate(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
+    from dataclasses import asdict
+
+    from testbed.lab.mutate import unmissed
+
+    return [asdict(rule) for rule in unmissed(cluster, rounds=arguments["rounds"], tell=tell)]
+
+
 #: Live captures by key, to be stopped by another request.
 _CAPTURES: dict[str, threading.Event] = {}
 
@@ -166,6 +174,7 @@ HANDLERS: dict[str, Handler] = {
     "probe": _probe,
     "explain": _explain,
     "capture": _capture,
+    "mutate": _mutate,
     "capture_stop": _capture_stop,
     "list": _list,
     "resolve": _resolve,

@@ -30,6 +30,8 @@ VERBS = {
     "env": ("testbed.cli.env", "print the shell settings that make kubectl use a lab"),
     "predict": ("testbed.cli.predict", "say what a Service promises for a flow, offline"),
     "capture": ("testbed.cli.capture", "record packets of a lab, live or into a file"),
+    "sources": ("testbed.cli.sources", "measure which address a Pod sees, for every client"),
+    "mutate": ("testbed.cli.mutate", "list the rules of a lab that no flow would miss"),
     "report": ("testbed.cli.report", "open an evidence bundle"),
     "proxy": ("testbed.cli.proxy", "render or explain kube-proxy's rules, offline"),
     "doctor": ("testbed.cli.doctor", "say what this machine can do and what it lacks"),
