@@ -16,6 +16,7 @@ from testbed.api.allocate import (
     AddressPool,
     AllocationError,
     PortPool,
+    Transaction,
     address_band,
     find_free,
     port_band,
