@@ -165,7 +165,7 @@ FEATURES = (
     ),
     Feature("trace", "the rules a packet met", _nft("chain c { meta nftrace set 1; }")),
     Feature("vxlan", "the vxlan Pod network", _link("vxlan", "id", "1", "dstport", "4789")),
-    Feature("netem", "delay and loss on links", _netem),
+    Feature("netem", "delays on links (loss and rates need none)", _netem),
     Feature("sctp", "SCTP sockets (raw SCTP packets need none)", _sctp_socket),
     Feature("ipvs", "IPVS load balancing", _ipvs),
     Feature("openvswitch", "Mininet's default switch", _program("ovs-vsctl", "openvswitch-switch")),
