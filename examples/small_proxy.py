@@ -116,9 +116,9 @@ class Client:
         while True:
             try:
                 found = self.list(path)
-                whole({key_of(item) for item in found["items"]})
                 for item in found["items"]:
                     change(item, False)
+                whole({key_of(item) for item in found["items"]})
                 for event in self.watch(path, found["metadata"]["resourceVersion"]):
                     change(event["object"], event["type"] == "DELETED")
             except (OSError, http.client.HTTPException, ValueError) as error:
@@ -138,8 +138,10 @@ class SmallProxy:
         here = Here(self.node)
         config = KubeProxyConfiguration.from_document(settings, "configuration")
         self._proxier = Proxier(self.node, here, config, ())
-        self._health = NodeHealth(here.socket, loop, LabClock(loop))
-        self._known: dict[str, set[NamespacedName]] = {"services": set(), "slices": set()}
+        self._health: NodeHealth | None = None
+        self._open = here.socket
+        self._node: Node | None = None
+        self._waiting_for = 3
         self._loop = loop
         self._changed = asyncio.Event()
 
@@ -157,7 +159,7 @@ class SmallProxy:
         if not gone:
             node = Node.from_document(document)
             self._proxier.set_node(node)
-            self._health.set_node(node)
+            self._node = node
 
     def start(self, client: Client) -> None:
         """Watch in threads of their own; what they find is told in the loop's thread."""
@@ -180,12 +182,17 @@ class SmallProxy:
             tell(document, gone)
             self._changed.set()
 
+        first = True
+
         def all_of_it(keys: set[NamespacedName]) -> None:
+            nonlocal first
+            self._waiting_for -= first
+            first = False
+            self._changed.set()
             for key in known - keys:
                 known.discard(key)
                 if forget is not None:
                     forget(key, None)
-            self._changed.set()
 
         return (
             lambda document, gone: self._later(one, document, gone),
@@ -196,10 +203,16 @@ class SmallProxy:
         self._loop.call_soon_threadsafe(call, *arguments)
 
     async def run(self) -> None:
+        """Write rules once everything is known, and after every change; healthy from then on."""
         while True:
             await self._changed.wait()
             self._changed.clear()
+            if self._waiting_for or self._node is None:
+                continue
             self._proxier.sync()
+            if self._health is None:
+                self._health = NodeHealth(self._open, self._loop, LabClock(self._loop))
+            self._health.set_node(self._node)
             for family, services in self._proxier.healths().items():
                 self._health.synced(family, services)
 

@@ -26,6 +26,9 @@ HEALTH_PORT = 10256
 START_PATIENCE, END_PATIENCE = 30.0, 2.0
 #: Seconds until a proxy that has ended is started again: doubled up to the second.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
+#: A new program has this many seconds to change the node's rules for the first time; without a
+#: change (rules that are there already, or that don't go through nf_tables) it counts as started.
+FIRST_RULES = 5.0
 _POLL = 0.02
 
 
@@ -69,6 +72,9 @@ class ExternalProxy:
         self._pause = FIRST_PAUSE
         self._restart: asyncio.TimerHandle | None = None
         self._netlink: NetlinkSocket = place.netlink(NETLINK_NETFILTER)
+        self._worked = False
+        #: The rules' generation before a new program was started, and when that was.
+        self._before: tuple[int, float] | None = None
 
     # the process
 
@@ -87,6 +93,7 @@ class ExternalProxy:
         if self._take_over():
             return
         facts.config.write_text(json.dumps(configuration(facts), indent=2) + "\n")
+        self._before = self.generation(), self._loop.time()
         prefix = [*shell.namespace_prefix(self._place.fd), "unshare", "--mount", "--"]
         with facts.log.open("ab") as output:
             self._process = shell.spawn(
@@ -143,13 +150,14 @@ class ExternalProxy:
         return "it printed nothing"
 
     async def ready(self) -> None:
-        """Wait until it answers 200 on /healthz.
+        """Wait until it answers 200 on /healthz and has written its first rules.
 
-        Raises TestbedError where it ends first, or takes too long.
+        Raises TestbedError where it takes too long, or ends without ever having been ready; one
+        that has been is started again meanwhile.
         """
         end = self._loop.time() + START_PATIENCE
         while not await self._healthy():
-            if self._pidfd < 0:
+            if self._pidfd < 0 and not self._worked:
                 raise TestbedError(f"{self.facts.node}: {self.problem} (see {self.facts.log})")
             if self._loop.time() > end:
                 raise TestbedError(
@@ -157,6 +165,13 @@ class ExternalProxy:
                     f"{START_PATIENCE:g} s: {self.last_line()} (see {self.facts.log})"
                 )
             await asyncio.sleep(_POLL)
+        self._worked = True
+        while self._before is not None:
+            generation, since = self._before
+            if self.generation() != generation or self._loop.time() > since + FIRST_RULES:
+                self._before = None
+            else:
+                await asyncio.sleep(_POLL)
 
     async def _healthy(self) -> bool:
         sock = self._place.socket(socket.AF_INET, socket.SOCK_STREAM)
