@@ -1,8 +1,9 @@
-"""How long a followed TCP flow takes over 6 namespaces, and what a capture keeps up with.
+"""How long a followed TCP flow takes over 6 namespaces, what a capture keeps up with, predictions.
 
 The floor of the first is the same request without anybody watching, in the same run. The second
 sends 10,000 packets a second for 2 seconds over 8 interfaces, with 200 namespaces watched, and
-counts what is missing. Exit code 1 where a target is missed. Run as root:
+counts what is missing. The third asks the oracle about every flow of a recorded world.
+Exit code 1 where a target is missed. Run as root:
 `python -m benchmarks.explain`.
 """
 
@@ -17,11 +18,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
+from testbed.api.documents import load_file
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace
 from testbed.fabric.specs import End, NamespaceSpec, Plan, Route, Veth
 from testbed.flow import DELIVERED, Frame
+from testbed.lab.volley import every_target, inside
+from testbed.oracle.dump import world_from
+from testbed.oracle.prediction import predict
+from testbed.oracle.world import Settings
 from testbed.probe import Observer, Request, exchange
 from testbed.probe.bpf import protocols_filter
 from testbed.probe.capture import Capture
@@ -29,6 +36,7 @@ from testbed.report import html
 
 EXPLAIN_TARGET = 0.15
 HTML_TARGET = 300_000
+PREDICT_TARGET = 5_000
 RATE, SECONDS, INTERFACES, WATCHED = 10_000, 2, 8, 200
 
 RULES = """*nat
@@ -103,6 +111,25 @@ def explain() -> bool:
     return median <= EXPLAIN_TARGET and size <= HTML_TARGET
 
 
+def predictions() -> bool:
+    """Flows a second that the oracle answers, from every place to every address of a world."""
+    file = Path(__file__).parents[1] / "tests/golden/rules/dual-stack/objects.yaml"
+    world = world_from(load_file(file), Settings())
+    starts, targets = [start for _, start in inside(world)], every_target(world)
+    flows = [(s, t) for s in starts for t in targets if s.address(t.family)]
+
+    def ask() -> None:
+        for start, target in flows:
+            predict(world, start, [target])
+
+    ask()
+    rounds = 5000 // len(flows) + 1
+    took = timed(lambda: [ask() for _ in range(rounds)])
+    rate = rounds * len(flows) / took
+    print(f"predict: {rate:,.0f} flows/s; target {PREDICT_TARGET:,}")
+    return rate >= PREDICT_TARGET
+
+
 def timed(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
@@ -159,5 +186,5 @@ def capture() -> bool:
 
 
 if __name__ == "__main__":
-    results = [explain(), capture()]
+    results = [explain(), capture(), predictions()]
     sys.exit(0 if all(results) else 1)

@@ -17,17 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
-from testbed.dns.client import Resolution
-from testbed.dns.resolv import ResolvConf
-from testbed.dns.zone import Type, record_type
+from testbed.control.names import made_for
 from testbed.emu.load import absolute, load_topology
 from testbed.errors import CheckFailedError, UsageError
 from testbed.fabric.fabric import Fabric
-from testbed.fabric.impair import Quality
 from testbed.fabric.namespace import Namespace
 from testbed.flow import Path
+from testbed.lab.around import Surroundings
 from testbed.lab.core import LabCore
-from testbed.lab.lookup import Asker, asker_of, name_in, named_target, port_of
+from testbed.lab.lookup import asker_of, name_in, named_target, port_of
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
 from testbed.lab.places import key_of, origin_of, target_of, world_of
@@ -38,6 +36,7 @@ from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
 from testbed.report.stops import Place
 from testbed.runtime.sandboxes import namespace_name
+from testbed.shell import use_system_programs
 
 if TYPE_CHECKING:
     from testbed.emu.net import Net
@@ -51,7 +50,7 @@ KUBE_PROXY_TABLES = ("filter", "nat", "mangle", "kube-proxy")
 Manifest = str | FilePath | Document | Iterable[Document]
 
 
-class Cluster:
+class Cluster(Surroundings):
     """A lab: `topology` is a name of topologies/, a file, or a Topo; `options` are LabOptions.
 
     `from_objects` makes it the twin of a recorded cluster instead: the nodes, Pods and Services of
@@ -71,6 +70,7 @@ class Cluster:
         resumed: LabRecord | None = None,
         **options: Any,
     ) -> None:
+        use_system_programs()
         self.name = name or f"lab-{os.getpid()}"
         twin = None if from_objects is None else read_twin(documents_of(from_objects))
         self.options = LabOptions(**{**(twin.options if twin else {}), **options})
@@ -150,12 +150,17 @@ class Cluster:
         """End the lab; nothing of it remains. May be called again."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            if hasattr(self, "core"):
-                thread.wait(self.core.close())
-            thread.close()
-        if self._net is not None:
-            self._net.stop()
-        self.fabric.close()
+            # Whatever goes wrong on the way, the namespaces must go.
+            try:
+                if hasattr(self, "core"):
+                    thread.wait(self.core.close())
+                thread.close()
+                if self._net is not None:
+                    self._net.stop()
+            finally:
+                self.fabric.close()
+        else:
+            self.fabric.close()
 
     @property
     def net(self) -> Net:
@@ -178,13 +183,17 @@ class Cluster:
 
     # changing
 
-    def apply(self, *manifests: Manifest) -> list[str]:
+    def apply(
+        self, *manifests: Manifest, tell: Callable[[str], None] = lambda line: None
+    ) -> list[str]:
         """Apply manifests and wait until the lab has come to rest; one line per object.
+
+        `tell` gets each line as soon as its object is applied.
 
         Raises UsageError for what can't be read, StatusError for what is refused.
         """
         documents = [d for manifest in manifests for d in documents_of(manifest)]
-        return self._change(lambda: self.core.apply(documents))
+        return self._change(lambda: self.core.apply(documents, tell))
 
     def delete(self, *manifests: Manifest) -> list[str]:
         """Delete what the manifests name, and wait likewise."""
@@ -211,49 +220,6 @@ class Cluster:
         """A stopped node comes back."""
         self._change(lambda: self.core.start_node(name))
         self._record()
-
-    def impair(
-        self,
-        place: str,
-        *,
-        delay: float = 0.0,
-        loss: float = 0.0,
-        rate: int = 0,
-        direction: str = "both",
-    ) -> None:
-        """Make the links of `node/w1`, `client` or `pod/web-0` bad, one way or both.
-
-        `delay` in seconds, `loss` as a share (0.1), `rate` in bits per second; `direction` is in,
-        out or both, seen from the place. Raises CannotRunError for what this kernel can't do.
-        """
-        quality = Quality(delay, loss, rate)
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.worsen(name, quality, direction))
-
-    def cut(self, place: str, direction: str = "both") -> None:
-        """Nothing passes the links of a place any more: in, out or both ways."""
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.cut(name, direction))
-
-    def mend(self, place: str) -> None:
-        """Undo `impair` and `cut` of a place, and partitions at it."""
-        name = self._place(place)
-        self._change(lambda: self.core.impairments.mend(name))
-
-    def partition(
-        self, one: Iterable[str], other: Iterable[str], *, both_ways: bool = True
-    ) -> None:
-        """No packet of places `one` arrives at those of `other` (nor back, with `both_ways`)."""
-        left, right = [self._place(p) for p in one], [self._place(p) for p in other]
-        self._change(lambda: self.core.impairments.partition(left, right, both_ways=both_ways))
-
-    def clear_impairments(self) -> None:
-        """Mend everything; stopped nodes stay stopped."""
-        self._change(self.core.impairments.clear)
-
-    def _place(self, word: str) -> str:
-        world = self._running.call(lambda: world_of(self.core))
-        return origin_of(self.core, word, world).name
 
     def set_proxy(self, mode: str, node: str | None = None) -> None:
         """Change the proxy mode of one node, or of all; the other mode's rules are removed."""
@@ -303,9 +269,9 @@ class Cluster:
         return self._running.call(lambda: self.core.slices_of(key))
 
     def pods(self, prefix: str = "") -> list[Pod]:
-        """The Pods of namespace default: all, or `prefix` and those it begins with a dash."""
+        """The Pods of namespace default: all, or Pod `prefix` and those of a workload so named."""
         found = self._running.call(lambda: self.core.pods("default"))
-        return [p for p in found if not prefix or _belongs(p.key.name, prefix)]
+        return [p for p in found if not prefix or made_for(p.key.name, prefix)]
 
     def all_pods(self) -> list[Pod]:
         """The Pods of every namespace, in order of namespace and name."""
@@ -336,32 +302,6 @@ class Cluster:
     def services(self) -> list[Service]:
         """Every Service, in order of namespace and name."""
         return self._running.call(self.core.services)
-
-    # names
-
-    def resolve(
-        self, source: str, name: str, kind: str = "", *, timeout: float = 1.0
-    ) -> Resolution:
-        """Look `name` up as programs of `source` do: its search path, its server, real packets.
-
-        `kind` is a record type (SRV, PTR …); without, addresses are asked for as getaddrinfo asks.
-        The result tells every query; where the name has no answer, its `problem`.
-        """
-        kinds = (Type.A, Type.AAAA) if not kind else (record_type(kind),)
-        return self._asker(source).resolve(name, kinds, timeout)
-
-    def resolver_of(self, source: str) -> ResolvConf:
-        """What /etc/resolv.conf says in a Pod, on a node or on another machine."""
-        return self._asker(source).resolver
-
-    def _asker(self, source: str) -> Asker:
-        world = self._running.call(lambda: world_of(self.core))
-        origin = origin_of(self.core, source, world)
-        return self._running.call(lambda: asker_of(self.core, source, world, origin))
-
-    def add_public_name(self, name: str, kind: str, value: str) -> None:
-        """Add a record (A, AAAA, CNAME, TXT) to the lab's public DNS; raises UsageError."""
-        self._running.call(lambda: self.core.dns.public.add(name, kind, value))
 
     def documents(self) -> list[Document]:
         """Every object of the cluster but Secrets."""
@@ -514,7 +454,3 @@ def documents_of(manifest: Manifest) -> list[Document]:
             return load_file(manifest)
         return load_documents(manifest, "manifest")
     return [manifest] if isinstance(manifest, dict) else list(manifest)
-
-
-def _belongs(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(f"{prefix}-")

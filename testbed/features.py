@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 from testbed import shell
-from testbed.errors import CannotRunError
+from testbed.errors import CannotRunError, UsageError
 
 _T = TypeVar("_T")
 CLONE_NEWNET = 0x40000000
@@ -165,7 +165,7 @@ FEATURES = (
     ),
     Feature("trace", "the rules a packet met", _nft("chain c { meta nftrace set 1; }")),
     Feature("vxlan", "the vxlan Pod network", _link("vxlan", "id", "1", "dstport", "4789")),
-    Feature("netem", "delay and loss on links", _netem),
+    Feature("netem", "delays on links (loss and rates need none)", _netem),
     Feature("sctp", "SCTP sockets (raw SCTP packets need none)", _sctp_socket),
     Feature("ipvs", "IPVS load balancing", _ipvs),
     Feature("openvswitch", "Mininet's default switch", _program("ovs-vsctl", "openvswitch-switch")),
@@ -181,6 +181,13 @@ FEATURES = (
     Feature("tc", "rates and delays of links", _program("tc", "iproute2")),
     Feature("tshark", "reading captures in a terminal", _program("tshark", "tshark")),
 )
+
+
+#: What each proxy mode can't do without.
+MODE_NEEDS = {
+    "iptables": ("iptables", "nat", "statistic", "recent", "addrtype"),
+    "nftables": ("nft", "nat", "fib", "numgen"),
+}
 
 
 def require_root() -> None:
@@ -201,8 +208,19 @@ def python_version() -> str:
     return re.sub(r"\s.*", "", sys.version)
 
 
-def missing(names: tuple[str, ...]) -> list[Finding]:
-    """Those of `names` that this machine lacks."""
-    with contextlib.suppress(CannotRunError):
-        return [finding for finding in examine(names) if not finding.present]
-    return []
+def missing(names: Iterable[str]) -> list[Finding]:
+    """Those of `names` that this machine lacks; each is probed once in a process.
+
+    Raises UsageError for a name that no feature has.
+    """
+    found = [_finding(name) for name in dict.fromkeys(names)]
+    return [finding for finding in found if not finding.present]
+
+
+@cache
+def _finding(name: str) -> Finding:
+    for feature in FEATURES:
+        if feature.name == name:
+            return Finding(feature, in_new_namespace(feature.probe))
+    known = ", ".join(feature.name for feature in FEATURES)
+    raise UsageError(f"no feature is called {name!r}; there are: {known}")

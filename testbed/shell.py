@@ -35,6 +35,17 @@ class CommandError(TestbedError):
 Process: TypeAlias = subprocess.Popen[bytes]
 
 
+#: What a program that a lab starts has of this process's environment.
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ")
+
+
+def use_system_programs() -> None:
+    """Look for programs in /usr/sbin and /sbin too: a plain `su` leaves them out of PATH."""
+    present = os.environ.get("PATH", os.defpath).split(":")
+    missing = [place for place in ("/usr/sbin", "/sbin") if place not in present]
+    os.environ["PATH"] = ":".join([*present, *missing])
+
+
 def find_program(name: str, package: str | None = None) -> str:
     """Path of program `name`; raise CannotRunError naming the Debian package that has it."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
@@ -135,14 +146,16 @@ def spawn(
     """Start a program that goes on by itself, in a session of its own; its output goes to `output`.
 
     `errors` is the descriptor for its standard error (by default as `output`), `input` that of its
-    standard input (by default none). `env` is added to this process's environment.
+    standard input (by default none). `env` is added to the little of this process's environment
+    that a container has too: PATH and the language.
     """
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return subprocess.Popen(
         list(argv),
         stdin=input,
         stdout=output,
         stderr=errors,
-        env={**os.environ, **(env or {})},
+        env={**inherited, **(env or {})},
         cwd=directory,
         start_new_session=True,
     )

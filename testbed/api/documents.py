@@ -15,7 +15,18 @@ Document: TypeAlias = dict[str, Any]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML whose timestamps stay strings, as in JSON."""
+    """Safe YAML whose timestamps stay strings, as in JSON, and whose maps name a key once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -113,6 +124,16 @@ def _open_list(entry: object, source: str) -> Iterator[Document]:
         for item in entry["items"]:
             yield from _open_list(item, source)
         return
+    what = f"{source}: a {entry['kind']}"
+    metadata = entry.get("metadata")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise UsageError(f"{what} whose metadata is a {type(metadata).__name__}, not an object")
+    for field in ("name", "namespace"):
+        value = (metadata or {}).get(field)
+        if value is not None and not isinstance(value, str):
+            raise UsageError(
+                f"{what} whose metadata.{field} is {value!r}: quote it to make it text"
+            )
     yield entry
 
 

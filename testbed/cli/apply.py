@@ -28,6 +28,12 @@ def run(args: argparse.Namespace) -> int:
     """Print one line per object, in kubectl's words."""
     documents = handlers.read_manifests(args.filename)
     verb = "delete" if args.delete else "apply"
-    for line in daemon.ask(args.lab, verb, documents=documents):
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        told.append(line)
+
+    for line in daemon.ask(args.lab, verb, tell, documents=documents)[len(told) :]:
         print(line)
     return EXIT_OK

@@ -15,11 +15,12 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from testbed.errors import CannotRunError, TestbedError, UsageError
+from testbed.errors import EXIT_CHECK_FAILED, CannotRunError, TestbedError, UsageError
 from testbed.naming import check_lab_name, run_directory, run_root
 
 if TYPE_CHECKING:
@@ -90,8 +91,6 @@ class Server:
             except TestbedError as error:
                 send(error=str(error), code=error.exit_code)
             except Exception as error:
-                import traceback
-
                 traceback.print_exc()
                 send(error=f"{type(error).__name__}: {error} (see {LOG_NAME})", code=1)
 
@@ -159,6 +158,11 @@ def _background(
     except TestbedError as error:
         send(error=str(error), code=error.exit_code)
         return error.exit_code
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{place.filename}:{place.lineno}"
+        send(error=f"{type(error).__name__}: {error} ({where})", code=EXIT_CHECK_FAILED)
+        return EXIT_CHECK_FAILED
     libc.prctl(_PR_SET_PDEATHSIG, 0)
     send(ready=True)
     channel.close()

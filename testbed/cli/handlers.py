@@ -29,7 +29,7 @@ def read_manifests(files: Sequence[str]) -> list[Document]:
 
 
 def _apply(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
-    return cluster.apply(arguments["documents"])
+    return cluster.apply(arguments["documents"], tell=tell)
 
 
 def _delete(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
@@ -44,7 +44,11 @@ def _probe(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
     if capture:
         from testbed.report.pcapng import write_frames
 
-        write_frames(capture, seen.frames)
+        try:
+            with open(capture, "wb") as file:
+                write_frames(file, seen.frames)
+        except OSError as error:
+            raise UsageError(f"{capture}: {error.strerror or error}") from None
     return path_to_json(seen.path)
 
 
@@ -92,6 +96,14 @@ def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
         "text": found.render(all_rules=all_rules),
         "agrees": found.agrees,
     }
+
+
+def _mutate(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
+    from dataclasses import asdict
+
+    from testbed.lab.mutate import unmissed
+
+    return [asdict(rule) for rule in unmissed(cluster, rounds=arguments["rounds"], tell=tell)]
 
 
 #: Live captures by key, to be stopped by another request.
@@ -162,6 +174,7 @@ HANDLERS: dict[str, Handler] = {
     "probe": _probe,
     "explain": _explain,
     "capture": _capture,
+    "mutate": _mutate,
     "capture_stop": _capture_stop,
     "list": _list,
     "resolve": _resolve,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Protocol, cast
+from types import FrameType
+from typing import NoReturn, Protocol, cast
 
-from testbed import __version__
+from testbed import __version__, shell
 from testbed.errors import EXIT_CHECK_FAILED, EXIT_USAGE, TestbedError
 
 #: verb → (module, what it does). A module has `add_parser(subparsers)` and `run(args) -> int`.
@@ -28,6 +30,8 @@ VERBS = {
     "env": ("testbed.cli.env", "print the shell settings that make kubectl use a lab"),
     "predict": ("testbed.cli.predict", "say what a Service promises for a flow, offline"),
     "capture": ("testbed.cli.capture", "record packets of a lab, live or into a file"),
+    "sources": ("testbed.cli.sources", "measure which address a Pod sees, for every client"),
+    "mutate": ("testbed.cli.mutate", "list the rules of a lab that no flow would miss"),
     "report": ("testbed.cli.report", "open an evidence bundle"),
     "proxy": ("testbed.cli.proxy", "render or explain kube-proxy's rules, offline"),
     "doctor": ("testbed.cli.doctor", "say what this machine can do and what it lacks"),
@@ -43,6 +47,14 @@ class Verb(Protocol):
     ) -> argparse.ArgumentParser: ...
 
     def run(self, args: argparse.Namespace) -> int: ...
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with the words in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see: {self.prog} --help", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
 
 
 def _overview() -> argparse.ArgumentParser:
@@ -62,6 +74,10 @@ def _load(verb: str) -> Verb:
     return cast(Verb, importlib.import_module(VERBS[verb][0]))
 
 
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv`; returns the exit code (see testbed.errors)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -75,10 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_USAGE
         _overview().parse_args(arguments)
         return EXIT_USAGE
-    parser = argparse.ArgumentParser(prog="testbed")
+    parser: argparse.ArgumentParser = OneLineParser(prog="testbed")
     module = _load(verb)
     module.add_parser(parser.add_subparsers(dest="verb"))
     args = parser.parse_args(arguments)
+    shell.use_system_programs()
+    # A lab must be taken down whatever ends the command, a CI's SIGTERM or a closed terminal too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         return module.run(args)
     except TestbedError as error:

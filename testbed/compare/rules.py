@@ -38,13 +38,25 @@ class RuleChange:
 
 def changes(expected: str, actual: str) -> list[RuleChange]:
     """What differs, in the order of `expected`. Chains that only `actual` has don't count."""
-    read = _nft if expected.lstrip().startswith("table ") else _iptables
+    read = _nft if _is_nft(expected) else _iptables
     want, have = read(expected), read(actual)
     found: list[RuleChange] = []
     for (table, name), lines in want.items():
         ours = name.startswith("KUBE-") or read is _nft
         found += _chain(table, name, lines, have.get((table, name), ()), ours)
     return found
+
+
+def contents(rules: str) -> Contents:
+    """The rules of every chain of a text of either kind; sets and maps of nft are left out."""
+    if not _is_nft(rules):
+        return _iptables(rules)
+    chains = {line.split()[1] for line in rules.splitlines() if line.startswith("\tchain ")}
+    return {key: lines for key, lines in _nft(rules).items() if key[1] in chains}
+
+
+def _is_nft(text: str) -> bool:
+    return text.lstrip().startswith("table ")
 
 
 def _chain(

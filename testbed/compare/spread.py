@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 #: Below this probability a spread counts as different from the expected one.
-SIGNIFICANT = 0.001
+SIGNIFICANT = 1e-5
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 from testbed.api.documents import Document
 
@@ -34,3 +35,14 @@ def template_hash(template: Document) -> str:
     for byte in json.dumps(template, sort_keys=True, separators=(",", ":")).encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
     return "".join(ALPHABET[int(digit) % len(ALPHABET)] for digit in str(value))
+
+
+#: What a ReplicaSet, Deployment, DaemonSet or Job adds to its name for its Pods', or a StatefulSet.
+_MADE = re.compile(rf"(-[{ALPHABET}]{{6,10}})?-[{ALPHABET}]{{{SUFFIX_LENGTH}}}|-\d+")
+
+
+def made_for(pod: str, workload: str) -> bool:
+    """Whether a Pod's name is `workload`, or one that a workload of that name gives to its Pods."""
+    return pod == workload or (
+        pod.startswith(workload) and _MADE.fullmatch(pod[len(workload) :]) is not None
+    )

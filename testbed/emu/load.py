@@ -34,7 +34,7 @@ def load_topology(name_or_path: str | Path) -> Any:
     name, *words = str(name_or_path).split(",")
     options = dict(word.partition("=")[::2] for word in words)
     path = Path(name) if name.endswith(".py") or "/" in name else TOPOLOGIES / f"{name}.py"
-    if not path.is_file():
+    if not path.is_file() or path.suffix != ".py":
         known = ", ".join(topology_names())
         raise UsageError(f"topology {name!r} is unknown; there are: {known}; or give a .py file")
     topos = getattr(_module(path), "topos", None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from ipaddress import ip_network
 from typing import Any
 
 from mininet.topo import Topo
@@ -75,6 +76,26 @@ class ServiceTopo(Topo):  # type: ignore[misc]
         """A client outside the cluster."""
         addresses = self._next("client", self.networks.clients, FIRST_CLIENT)
         self._machine(name, "client", "", host_addresses(self.networks.clients, ROUTER))
+        self._cable(name, switch, addresses)
+        return name
+
+    def branch(self, switch: str, *cidrs: str) -> dict[str, tuple[str, ...]]:
+        """A further network of clients: switch `switch`, of which the router has number 1.
+
+        Returns how `member` is told of it. CIDRs of a family that isn't in use are left out.
+        """
+        versions = {ip_network(cidr).version for cidr in self.networks.clients}
+        used = tuple(cidr for cidr in cidrs if ip_network(cidr).version in versions)
+        if self._router is None:
+            raise UsageError(f"topology {self.title}: place the router before branch {switch!r}")
+        self._cable(self._router, switch, host_addresses(used, ROUTER))
+        return {switch: used}
+
+    def member(self, name: str, branch: dict[str, tuple[str, ...]]) -> str:
+        """A client of a branch."""
+        ((switch, cidrs),) = branch.items()
+        addresses = self._next(switch, cidrs, FIRST_CLIENT)
+        self._machine(name, "client", "", host_addresses(cidrs, ROUTER))
         self._cable(name, switch, addresses)
         return name
 

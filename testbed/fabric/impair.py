@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from testbed.errors import CannotRunError, UsageError
+from testbed.errors import UsageError
+from testbed.fabric import queueing
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace
-from testbed.shell import CommandError, find_program
+from testbed.shell import find_program
 
 #: Seen from the impaired place: what it sends, what it gets.
 Direction: TypeAlias = Literal["out", "in", "both"]
@@ -25,6 +26,8 @@ TABLE = "testbed_impair"
 _LOSS_UNIT = 1_000_000
 #: A token bucket's size: at least a few packets, and what arrives in 10 ms.
 _BURST = 16_000
+#: How long a packet may wait for its tokens, in seconds.
+_LATENCY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +119,7 @@ class Impairments:
         for end in [end for end in self._shaped if end[0] in chosen]:
             self._shaped.discard(end)
             if (place := self._find(end[0])) is not None:
-                # The interface may have gone with its peer.
-                place.run([_tc(), "qdisc", "del", "dev", end[1], "root"], check=False)
+                queueing.clear(place, end[1])
 
     def _find(self, name: str) -> Namespace | None:
         return next((n for n in self._fabric.namespaces() if n.name == name), None)
@@ -129,22 +131,14 @@ class Impairments:
 
     def _shape(self, end: End, quality: Quality) -> None:
         place = self._fabric.namespace(end[0])
-        place.run([_tc(), "qdisc", "del", "dev", end[1], "root"], check=False)
-        parent = ["root", "handle", "1:"]
+        queueing.clear(place, end[1])
+        self._shaped.discard(end)
         if quality.rate:
             burst = max(_BURST, quality.rate // 8 // 100)
-            shaper = ["tbf", "rate", f"{quality.rate}bit", "burst", str(burst), "latency", "50ms"]
-            place.run([_tc(), "qdisc", "add", "dev", end[1], *parent, *shaper])
+            queueing.limit_rate(place, end[1], quality.rate, burst, _LATENCY)
             self._shaped.add(end)
-            parent = ["parent", "1:1", "handle", "2:"]
         if quality.delay:
-            delay = ["netem", "delay", f"{round(quality.delay * 1_000_000)}us"]
-            try:
-                place.run([_tc(), "qdisc", "add", "dev", end[1], *parent, *delay])
-            except CommandError:
-                raise CannotRunError(
-                    "this kernel has no netem, so packets can't be delayed (see testbed doctor)"
-                ) from None
+            queueing.delay(place, end[1], quality.delay, below_rate=bool(quality.rate))
             self._shaped.add(end)
 
 
@@ -169,7 +163,3 @@ def _ruleset(drops: Sequence[_Drop]) -> str:
 
 def _nft(place: Namespace, text: str) -> None:
     place.run([find_program("nft", "nftables"), "-f", "-"], input=text)
-
-
-def _tc() -> str:
-    return find_program("tc", "iproute2")

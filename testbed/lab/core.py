@@ -26,7 +26,6 @@ from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
-from testbed.control.controllers.ingress import IngressController
 from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.namespace import NamespaceController
 from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
@@ -48,10 +47,8 @@ from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
-from testbed.ingress import manifests as ingress_manifests
-from testbed.ingress.server import Fleet
 from testbed.lab import bootstrap
-from testbed.lab.dns import DNS_IMAGE, LabDns, with_command
+from testbed.lab.addons import Addons
 from testbed.lab.external import ExternalProxies
 from testbed.lab.impair import LabImpairments
 from testbed.lab.options import LabOptions
@@ -75,10 +72,9 @@ from testbed.proxy.external.program import ExternalProxy
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
-from testbed.runtime.images import Images, repository_of
+from testbed.runtime.images import Images
 from testbed.runtime.kept import KeeperHost
 from testbed.runtime.sandboxes import Sandboxes, namespace_name
-from testbed.shell import find_program
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
@@ -137,12 +133,9 @@ class LabCore:
         self.control = self._control_plane()
         self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
         self.external = ExternalProxies(self.control.store, loop, options.proxy_quiet)
-        self.dns = LabDns(fabric, topology, self.control.store)
+        self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
+        self.control.kubelet.node_resolver = self.addons.dns.outside
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
-        self.control.kubelet.node_resolver = self.dns.outside
-        self.sandboxes.applications[DNS_IMAGE] = self.dns.serve
-        self.ingress = Fleet(loop, directory)
-        self.sandboxes.applications[repository_of(ingress_manifests.IMAGE)] = self.ingress.start
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
@@ -217,7 +210,7 @@ class LabCore:
             site,
             self.clock,
             data_plane=DataPlane(self.options.cloud),
-            names=self.dns.public,
+            names=self.addons.dns.public,
             loop=self._loop,
             resume=self.resumed is not None,
         )
@@ -247,21 +240,14 @@ class LabCore:
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
         for node in self.nodes():
             self._start_proxy(node)
-        self.dns.start_public()
-        if self.options.dns:
-            self._start_dns()
-        if self.options.ingress:
-            self._add_ingress_controller()
-            dual = len(self.options.service_cidrs) > 1
-            self.apply(ingress_manifests.ingress_controller(dual_stack=dual))
+        self.apply(self._start_addons())
         await self._come_to_rest()
         tell(f"proxy: {self.options.proxy}")
 
-    def _add_ingress_controller(self) -> None:
-        find_program("nginx", "nginx-light")
-        client = self.control.client
-        controller = IngressController(client, self.ingress, self.dns.public)
-        self.control.manager.add(controller)
+    def _start_addons(self) -> list[Document]:
+        """DNS and Ingress; returns the objects that they run as."""
+        write = self.api.write_kubeconfig if self.api is not None else None
+        return self.addons.start(self.options, self.control.manager, write)
 
     async def _come_to_rest(self) -> None:
         await self.settle()
@@ -276,11 +262,7 @@ class LabCore:
         await self._start_api()
         for node in self.nodes():
             self._start_proxy(node)
-        self.dns.start_public()
-        if self.options.dns:
-            self.dns.start_cluster(self.options.service_cidrs[0])
-        if self.options.ingress:
-            self._add_ingress_controller()
+        self._start_addons()
         await self._come_to_rest()
         if self.keeper is not None:
             uids = [pod["metadata"]["uid"] for pod in self.control.store.list("pods")]
@@ -303,16 +285,6 @@ class LabCore:
         tell(f"twin of {len(twin.pods)} Pods and {services} Services")
         for line in (*twin.omitted, *self._twin_pods.problems):
             tell(f"not built: {line}")
-
-    def _start_dns(self) -> None:
-        """Cluster DNS: its Service and Deployment, whose Pods run it."""
-        wanted = self.dns.start_cluster(self.options.service_cidrs[0])
-        if self.api is not None and self.options.dns_command:
-            directory = run_directory(self.fabric.lab)
-            address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
-            self.api.write_kubeconfig(directory / "dns.kubeconfig", f"https://{address}:443")
-            wanted = with_command(wanted, self.options.dns_command, directory, self.dns.upstreams)
-        self.apply(wanted)
 
     async def _start_api(self) -> None:
         """Service kubernetes; behind it, where it was asked for, the API server."""
@@ -382,7 +354,7 @@ class LabCore:
                 await self.external.settled()
                 if self.cloud is not None:
                     await self.cloud.settled()
-                await self.ingress.settled()
+                await self.addons.settled()
                 if self.control.manager.idle and self.proxies.idle and self.external.idle:
                     return
 
@@ -417,7 +389,7 @@ class LabCore:
         self.sandboxes.close()
         if self.keeper is not None:
             self.keeper.close()
-        self.dns.close()
+        self.addons.close()
 
     # reading
 
@@ -448,8 +420,10 @@ class LabCore:
 
     # writing
 
-    def apply(self, documents: Iterable[Document]) -> list[str]:
-        """Apply manifests; one line each, in kubectl's words.
+    def apply(
+        self, documents: Iterable[Document], tell: Callable[[str], None] = lambda line: None
+    ) -> list[str]:
+        """Apply manifests; one line each, in kubectl's words, which `tell` gets at once.
 
         Raises UsageError, before anything is applied, where a kind isn't known, and StatusError at
         the first that is refused (an unknown field too): those before it stay applied.
@@ -460,6 +434,7 @@ class LabCore:
         for document in documents:
             word, outcome = self.control.registry.apply(document, options=_APPLY)
             lines.append(f"{describe(outcome.document)} {word}")
+            tell(lines[-1])
         return lines
 
     def find(self, resource: str, key: NamespacedName) -> Document:

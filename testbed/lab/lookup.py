@@ -38,9 +38,9 @@ def asker_of(core: LabCore, word: str, world: World, origin: Namespace) -> Asker
     """The resolver of a FROM word whose namespace is `origin`; machines ask the public DNS."""
     pod = _pod_of(word, world, origin)
     if pod is None:
-        return Asker(origin, core.dns.outside)
+        return Asker(origin, core.addons.dns.outside)
     document = core.control.store.get("pods", pod.key.namespace, pod.key.name)
-    return Asker(origin, core.dns.of_pod(document), pod)
+    return Asker(origin, core.addons.dns.of_pod(document), pod)
 
 
 def _pod_of(word: str, world: World, origin: Namespace) -> Pod | None:

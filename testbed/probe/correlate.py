@@ -55,15 +55,19 @@ def no_meaning(table: str, chain: str, text: str) -> str:
     return ""
 
 
-def correlate(evidence: Evidence, facts: Facts, meaning: Meaning = no_meaning) -> Path:
+def correlate(
+    evidence: Evidence, facts: Facts, meaning: Meaning = no_meaning, earlier: Sequence[Flow] = ()
+) -> Path:
     """The Path of the request: the first packet's way there, the first answer's way back.
 
-    A connection that a proxy made for the request becomes the path's next leg.
+    A connection that a proxy made for the request becomes the path's next leg; `earlier` are the
+    flows of the legs before, which a Pod that asks itself through a proxy also has made.
     """
     path = _one_leg(evidence, facts, meaning)
     if path.verdict.kind != DELIVERED or not evidence.token or not path.backend:
         return path
     known = [flow for hop in (*path.hops, *path.reply) for flow in (hop.before, hop.after)]
+    known += earlier
     made = find_relay(evidence.sightings, path.backend, evidence.token, known)
     if made is None:
         return path
@@ -76,7 +80,7 @@ def correlate(evidence: Evidence, facts: Facts, meaning: Meaning = no_meaning) -
         unseen=(f"rules that the connection made by {path.backend} met: only the first is traced",),
         request=f"handed on by {path.backend}",
     )
-    return replace(path, relayed=correlate(following, facts, meaning))
+    return replace(path, relayed=correlate(following, facts, meaning, known))
 
 
 def _one_leg(evidence: Evidence, facts: Facts, meaning: Meaning) -> Path:
@@ -147,7 +151,8 @@ def _first_answer(replies: list[Trail], origin: str) -> Trail | None:
         and (not trail.visits[-1].sightings or trail.visits[-1].sightings[-1].direction == "in")
     ]
     if home:
-        return min(home, key=lambda trail: trail.start)
+        # Trails that only rules saw have no time; a sighting tells more.
+        return min(home, key=lambda trail: trail.start or float("inf"))
     return max(replies, key=lambda trail: len(trail.visits), default=None)
 
 

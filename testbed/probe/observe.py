@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,12 +57,14 @@ class Observer:
     """Follows requests through `namespaces`; keeps what it read of their rules between calls.
 
     `meaning(table, chain, text)` says what a rule is for. `trace=False` leaves the rule trace out.
+    Calls from several threads take turns: two probes at once would read each other's trace.
     """
 
     namespaces: Sequence[Namespace]
     meaning: Meaning = no_meaning
     trace: bool = True
     _books: dict[str, RuleBook] = field(default_factory=dict)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def follow(self, origin: Namespace, request: Request) -> Observation:
         """Send `request` from `origin` and follow it. Blocks up to the request's timeout."""
@@ -70,7 +73,8 @@ class Observer:
         except OSError as error:
             return _unsent(origin, request, error)
         watch = _Watch(self, origin, prepared.flow, prepared.fingerprint, prepared.token)
-        return watch.run(lambda collect: _converse(prepared), str(request))
+        with self._turn:
+            return watch.run(lambda collect: _converse(prepared), str(request))
 
     def follow_packets(
         self, origin: Namespace, sent: packets.Packet | Sequence[packets.Packet], wait: float = 0.3
@@ -93,7 +97,8 @@ class Observer:
             home = collect.until(lambda: watch.answer_seen(), wait)
             return Ending("answered" if home else "timeout")
 
-        return watch.run(shoot, f"packet {headers.summary}")
+        with self._turn:
+            return watch.run(shoot, f"packet {headers.summary}")
 
     async def follow_async(self, origin: Namespace, request: Request) -> Observation:
         """`follow` on a thread, for callers on an event loop."""

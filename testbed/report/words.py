@@ -93,7 +93,7 @@ def rule(hit: RuleHit, *, whole: bool = True) -> str:
     # A jump or an iptables target already stands in the rule's own words.
     told = hit.policy or hit.verdict in text or hit.verdict.split(" ")[-1] in text
     terminal = hit.verdict == "accept" and any(f"-j {each}" in text for each in _TARGETS)
-    quiet = told or terminal or hit.verdict == "continue"
+    quiet = told or terminal or hit.rejects or hit.verdict == "continue"
     return f"{hit.table} {hit.chain}  {text}{'' if quiet else f'  → {hit.verdict}'}"
 
 

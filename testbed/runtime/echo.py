@@ -26,6 +26,8 @@ Port: TypeAlias = tuple[str, int]
 
 #: A TCP client that says nothing for so long gets its answer all the same (seconds).
 PATIENCE = 0.2
+#: An HTTP request must be whole within so many seconds after its last piece.
+REQUEST_PATIENCE = 10.0
 _HTTP_METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
 _REQUEST_LIMIT = 65536
 _IP_PKTINFO = 8
@@ -175,8 +177,9 @@ class EchoServer:
     def _accept(self, listener: socket.socket, protocol: str) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                sock, _ = listener.accept()
-                self._connections.add(_Connection(self, self._loop, sock, protocol))
+                sock, peer = listener.accept()
+                connection = _Connection(self, self._loop, sock, join(*peer[:2]), protocol)
+                self._connections.add(connection)
 
     def forget_connection(self, connection: _Connection) -> None:
         self._connections.discard(connection)
@@ -203,6 +206,7 @@ class _Connection:
         server: EchoServer,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
+        peer: str,
         protocol: str,
     ) -> None:
         self._server = server
@@ -210,12 +214,13 @@ class _Connection:
         self._sock = sock
         sock.setblocking(False)
         self._buffer = b""
-        peer, local = sock.getpeername(), sock.getsockname()
-        self._peer = join(peer[0], peer[1])
-        self._local = join(local[0], local[1])
+        # The peer as accept told it: a client that has reset already has no name any more.
+        self._peer = peer
+        self._local = join(*sock.getsockname()[:2])
         self._client = ""
         self._forwarded = ""
         self._started = False
+        self._spoken = False
         self._protocol = protocol
         self._patience = loop.call_later(PATIENCE, self._answer_silent)
         loop.add_reader(sock, self._readable)
@@ -255,16 +260,22 @@ class _Connection:
             data = self._start(data)
             if not data:
                 return
-        silent = self._patience.when() >= self._loop.time() and not self._patience.cancelled()
         self._patience.cancel()
         if not data:
-            if silent:
+            if not self._spoken:
                 self._send(self._line())
             self.close()
             return
         self._buffer += data
+        if any(method.startswith(self._buffer) for method in _HTTP_METHODS):
+            # Perhaps the first bytes of a request, perhaps a short word: the next moment tells.
+            self._patience = self._loop.call_later(PATIENCE, self._answer_silent)
+            return
+        self._spoken = True
         if self._buffer.startswith(_HTTP_METHODS):
             self._serve_http()
+            if self._buffer and self._sock.fileno() >= 0:
+                self._patience = self._loop.call_later(REQUEST_PATIENCE, self.close)
         else:
             self._serve_lines()
         if len(self._buffer) > _REQUEST_LIMIT:

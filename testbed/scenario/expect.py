@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 
+from testbed.control.names import made_for
 from testbed.errors import CheckFailedError
 from testbed.flow import (
     DELIVERED,
@@ -146,9 +147,10 @@ class PathExpectation:
         return self._check(good, f"went through {' → '.join(namespaces)}", " → ".join(seen))
 
     def never_carried(self, address: str) -> PathExpectation:
-        """No packet of it, at no hop, was addressed to `address`."""
+        """No packet of it or of its answer came from or went to `address`, at no hop."""
         wanted = str(ipaddress.ip_address(address))
-        carriers = [h.namespace for h in self.path.hops if wanted in _destinations(h)]
+        hops = (*self.path.hops, *self.path.reply)
+        carriers = [hop.namespace for hop in hops if wanted in _addresses(hop)]
         return self._check(not carriers, f"no packet carried {address}", _at(carriers))
 
     def met(self, *words: str, at: str | None = None) -> PathExpectation:
@@ -189,10 +191,10 @@ class PathExpectation:
 
 
 def is_pod_of(backend: str, name: str) -> bool:
-    """Whether namespace `backend` (`default.web-0`) is Pod `name`, or one whose name it begins."""
+    """Whether namespace `backend` (`default.web-0`) is Pod `name`, or a Pod of workload `name`."""
     namespace, _, pod = backend.partition(".")
     wanted_namespace, _, wanted = name.rpartition("/")
-    return wanted_namespace in ("", namespace) and (pod == wanted or pod.startswith(f"{wanted}-"))
+    return wanted_namespace in ("", namespace) and made_for(pod, wanted)
 
 
 def served_by(name: str) -> Callable[[Path], bool]:
@@ -227,8 +229,10 @@ def _where(at: str | None) -> str:
     return f"{at}: " if at else ""
 
 
-def _destinations(hop: Hop) -> tuple[str, str]:
-    return hop.before.destination, hop.after.destination
+def _addresses(hop: Hop) -> set[str]:
+    return {
+        address for flow in (hop.before, hop.after) for address in (flow.source, flow.destination)
+    }
 
 
 def _place(at: str | None) -> str:

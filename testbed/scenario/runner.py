@@ -81,7 +81,7 @@ def run_scenario(
 
     One that fails leaves the lab's state at that moment in directory `evidence`.
     """
-    if lacking := features.missing(scenario.needs):
+    if lacking := features.missing((*features.MODE_NEEDS.get(mode, ()), *scenario.needs)):
         reason = "; ".join(f"needs {f.feature.name}: {f.problem}" for f in lacking)
         return Result(scenario, mode, Status.SKIPPED, reason)
     steps = Steps(tell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,11 +63,19 @@ def test_a_shell_starts_only_when_asked_for(net: Net) -> None:
     process.wait()
 
 
+def environment_of(pid: int) -> list[str]:
+    """A process's environment; between its fork and its exec it has none to show."""
+    path = Path(f"/proc/{pid}/environ")
+    while not (text := path.read_text()):
+        time.sleep(0.001)
+    return text.split("\0")
+
+
 def test_processes_carry_the_lab_s_mark_and_end_with_it(net: Net) -> None:
     process = net["w1"].popen("sleep 100")
     background = int(net["w1"].cmd("sleep 100 & echo $!").split()[-1])
     for pid in (process.pid, background):
-        environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        environment = environment_of(pid)
         assert f"{LAB_VARIABLE}={net.lab}" in environment
     net.stop()
     assert process.wait() != 0

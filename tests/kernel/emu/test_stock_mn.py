@@ -1,7 +1,7 @@
 """Mininet's own command with our topologies, without its machine-wide clean-up.
 
-Each run is in PID and mount namespaces of its own with an empty /tmp: should the clean-up run, it
-finds nothing but our decoys.
+Each run is in PID and mount namespaces of its own: should the clean-up run, it finds no process to
+kill, and its commands are our decoys.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ def mn() -> Iterator[Run]:
                 "PATH": f"{place}:{os.environ['PATH']}",
                 "PYTHONPATH": str(ROOT),
             }
-            inner = f'mount -t tmpfs none /tmp && exec "{MN}" "$@"'
             done = subprocess.run(
-                ["unshare", "-pfm", "--mount-proc", "sh", "-c", inner, "mn", *arguments],
+                ["unshare", "-pfm", "--mount-proc", str(MN), *arguments],
                 input=script,
                 capture_output=True,
                 text=True,

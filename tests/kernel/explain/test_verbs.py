@@ -68,7 +68,7 @@ def test_explain_repeats_and_counts() -> None:
     found = json.loads(run_testbed(*command).stdout)
     assert found["agrees"]
     assert sum(found["spread"]["counts"].values()) == 200
-    assert found["spread"]["p"] > 0.001
+    assert found["spread"]["p"] >= 1e-5
 
 
 def test_a_rule_that_is_missing_makes_exit_code_1_and_is_named() -> None:
@@ -124,6 +124,13 @@ def test_capture_says_how_to_see_it_live() -> None:
     words = ("capture", "--lab", LAB, "-i", "w1/w1-eth0", "--filter", "tcp port 80")
     error = run_testbed(*words).stderr
     assert f"-i w1/w1-eth0 --filter 'tcp port 80' --lab {LAB} -w - | wireshark -k -i -" in error
+
+
+def test_mutate_lists_rules_that_no_flow_meets_and_no_others() -> None:
+    out = run_testbed("mutate", "--lab", LAB, "--rounds", "1").stdout
+    assert "w1 IPv4 filter KUBE-FIREWALL" in out
+    assert "web:http cluster IP" not in out
+    assert out.rstrip().endswith("rules that no flow met")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import ssl
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -301,3 +306,41 @@ def test_nothing_of_nginx_remains(lab: Cluster) -> None:
     assert answer(lab, "http://again.example.com/") == (200, "one")
     with pytest.raises(CommandError):
         lab.fabric.namespace("client").run(["pgrep", "-f", pod.key.name])
+
+
+def test_clean_finds_nginx_and_haproxy_of_a_killed_lab(tmp_path: Path) -> None:
+    lab = f"kill-{uuid.uuid4().hex[:6]}"
+    environment = {**os.environ, "TESTBED_RUN_DIR": str(tmp_path)}
+
+    def testbed(*words: str) -> str:
+        argv = [sys.executable, "-m", "testbed.cli.main", *words, "--lab", lab]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout
+
+    testbed("up", "single_node", "--ingress", "--cloud", "proxy")
+    children = programs_of(tmp_path / lab)
+    assert {name for name, _ in children} >= {"nginx", "haproxy"}
+    (leader,) = (pid for name, pid in programs(f"--lab\0{lab}") if name != "nginx")
+    os.kill(leader, signal.SIGKILL)
+    testbed("clean")
+    assert programs_of(tmp_path / lab) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def programs_of(directory: Path) -> list[tuple[str, int]]:
+    """nginx and haproxy processes that name a lab's directory on their command line."""
+    return [each for each in programs(str(directory)) if each[0] in ("nginx", "haproxy")]
+
+
+def programs(words: str) -> list[tuple[str, int]]:
+    """(name, process id) of the living processes with these words on their command line."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (place / "cmdline").read_bytes().decode(errors="replace")
+            name = (place / "comm").read_text().strip()
+        except OSError:
+            continue
+        if words in command:
+            found.append((name, int(place.name)))
+    return found

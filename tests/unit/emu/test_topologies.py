@@ -78,7 +78,10 @@ def test_networks_are_options() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("four_nodes", "'four_nodes' is unknown; there are: single_node, three_nodes, two_zones"),
+        (
+            "four_nodes",
+            "'four_nodes' is unknown; there are: internet, single_node, three_nodes, two_zones",
+        ),
         ("three_nodes,zones=3", "option 'zones' is unknown; there are: families, balancer"),
         ("three_nodes,families=v4", "families 'v4': use dual, ipv4 or ipv6"),
         ("three_nodes,nodes=10.0.0.0/29", "10.0.0.0/29 has no address number 11"),

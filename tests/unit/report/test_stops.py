@@ -96,3 +96,8 @@ def test_brief_text_counts_the_rules_that_decided_nothing() -> None:
     text = render(switched(Verdict(DELIVERED, POD)), brief=True)
     assert "1 rule met, nothing decided here" in text
     assert "KUBE-SERVICES" not in text
+
+
+def test_a_rule_that_rejects_is_not_said_to_drop() -> None:
+    hit = RuleHit("ip", "kube-proxy", "reject-chain", 1, "reject", "drop")
+    assert rule(hit) == "kube-proxy reject-chain  reject"
