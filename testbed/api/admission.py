@@ -17,10 +17,12 @@ from testbed.api import schema, status
 from testbed.api.allocate import AddressPool, PortPool, Transaction, family_name
 from testbed.api.decoding import DecodeError, decode, encode
 from testbed.api.documents import Document
+from testbed.api.identity import check_kind, unhandled
 from testbed.api.resources import ResourceType, by_kind, by_name, by_resource
 from testbed.api.service_strategy import begin_create, begin_update, held_addresses, held_ports
 from testbed.api.strategies import STRATEGIES, Strategy, keep_status
 from testbed.api.validation.addresses import Network, parse_ip
+from testbed.api.validation.meta import common_update
 
 #: ServiceCIDR object that stands for the server's own ranges.
 DEFAULT_CIDR = "kubernetes"
@@ -181,7 +183,7 @@ class Admission:
         if strategy.update_status is not None:
             keep_status(changed, stored)
         strategy.prepare(changed, stored)
-        self._refuse(kind, changed, strategy.update(changed, stored))
+        self._refuse_change(kind, changed, stored, strategy.update)
         strategy.canonicalize(changed, stored)
 
     def _update_status(
@@ -194,8 +196,7 @@ class Admission:
                 changed[member] = copy.deepcopy(stored[member])
             else:
                 changed.pop(member)
-        check = strategy.update_status or strategy.update
-        self._refuse(kind, changed, check(changed, stored))
+        self._refuse_change(kind, changed, stored, strategy.update_status or strategy.update)
 
     def released(self, resource: str, document: Document) -> None:
         """An object is finally gone: free what it held."""
@@ -228,16 +229,11 @@ class Admission:
     # the parts of a write
 
     def _find(self, resource: str, document: Document) -> tuple[ResourceType, Strategy]:
-        version = str(document.get("apiVersion") or "")
-        group = version.rpartition("/")[0]
+        group = str(document.get("apiVersion") or "").rpartition("/")[0]
         kind = by_resource(group, resource) or by_name(resource)
         if kind is None:
             raise status.not_found(resource, "")
-        if version and version != kind.api_version:
-            raise status.bad_request(
-                f"the API version in the data ({version}) does not match the expected API version "
-                f"({kind.api_version})"
-            )
+        check_kind(document, kind)
         return kind, STRATEGIES[kind.group, kind.resource]
 
     def _decode(
@@ -247,18 +243,14 @@ class Admission:
         field_validation: str,
         duplicates: Iterable[str],
     ) -> tuple[Document, list[str]]:
-        given = document.get("kind") or kind.kind
-        refusal = f'{given} in version "{kind.version}" cannot be handled as a {kind.kind}'
-        if given != kind.kind:
-            raise status.bad_request(f'{refusal}: no kind "{given}" is registered')
         try:
             decoded, unknown = decode(document, self._definition(kind))
         except DecodeError as error:
-            raise status.bad_request(f"{refusal}: {error}") from None
+            raise unhandled(kind.kind, kind.version, kind, str(error)) from None
         strict = [*duplicates, *unknown]
         if strict and field_validation == "Strict":
             errors = ", ".join(strict)
-            raise status.bad_request(f"{refusal}: strict decoding error: {errors}")
+            raise unhandled(kind.kind, kind.version, kind, f"strict decoding error: {errors}")
         decoded["apiVersion"], decoded["kind"] = kind.api_version, kind.kind
         decoded.setdefault("metadata", {})
         return decoded, strict if field_validation == "Warn" else []
@@ -315,6 +307,17 @@ class Admission:
         if errors:
             name = document["metadata"].get("name", "")
             raise status.invalid(kind.kind, kind.group, name, errors)
+
+    def _refuse_change(
+        self,
+        kind: ResourceType,
+        changed: Document,
+        stored: Document,
+        check: Callable[[Document, Document], list[status.FieldError]],
+    ) -> None:
+        after, before = changed["metadata"], stored["metadata"]
+        errors = common_update(after, before, namespaced=kind.namespaced)
+        self._refuse(kind, changed, errors + check(changed, stored))
 
     def _definition(self, kind: ResourceType) -> schema.StructType:
         definition = schema.kind_struct(kind.api_version, kind.kind)

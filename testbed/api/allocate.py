@@ -201,8 +201,8 @@ class PortPool:
 class Transaction:
     """What one write takes from the pools and gives back.
 
-    Taking happens at once, giving back at `commit`; `rollback` undoes either. A dry run asks the
-    pools nothing but what they cover.
+    Taking happens at once, giving back at `commit`; `rollback` undoes either. A dry run takes
+    nothing: it asks what addresses the pools cover, and which ports are taken.
     """
 
     addresses: AddressPool
@@ -233,9 +233,9 @@ class Transaction:
         return address
 
     def take_port(self, port: int) -> None:
-        """Take one port; raises AllocationError. A dry run minds only its own ports."""
+        """Take one port; raises AllocationError. To a dry run, a port out of range is free."""
         if self.dry_run:
-            if port in self._dry_ports:
+            if port in self._dry_ports or port in self.ports.held():
                 raise AllocationError(PORT_TAKEN)
             self._dry_ports.add(port)
             return
@@ -245,7 +245,9 @@ class Transaction:
     def take_next_port(self) -> int:
         """Take any port; a dry run shows a number that stands for one."""
         if self.dry_run:
-            return max(self._dry_ports, default=DRY_RUN_PORT) + 1
+            stand_in = max(self._dry_ports, default=DRY_RUN_PORT) + 1
+            self._dry_ports.add(stand_in)
+            return stand_in
         port = self.ports.take_next()
         self._undo.append(lambda: self.ports.give_back(port))
         return port

@@ -17,6 +17,7 @@ from typing import Any
 from testbed.api import quantity
 from testbed.api.documents import Document
 from testbed.api.gojson import quote
+from testbed.api.identity import json_type
 from testbed.api.schema import FieldType, StructType, struct
 
 #: More strict errors than this are not collected.
@@ -28,34 +29,6 @@ _RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-
 
 class DecodeError(ValueError):
     """A value of the wrong type; its text is Go's."""
-
-
-def parse_json(text: str | bytes) -> tuple[Any, list[str]]:
-    """The value in a JSON text and the duplicate fields in it, as strict decoding names them.
-
-    Raises ValueError for what isn't JSON. Of duplicate fields the last one counts.
-    """
-    loaded = json.loads(text, object_pairs_hook=_Pairs)
-    duplicates: list[str] = []
-    return _open_pairs(loaded, "", duplicates), duplicates
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """An object's members as they stand in the text."""
-
-
-def _open_pairs(value: Any, path: str, duplicates: list[str]) -> Any:
-    if isinstance(value, _Pairs):
-        out: Document = {}
-        for key, item in value:
-            inner = f"{path}.{key}" if path else key
-            if key in out:
-                duplicates.append(f"duplicate field {quote(inner)}")
-            out[key] = _open_pairs(item, inner, duplicates)
-        return out
-    if isinstance(value, list):
-        return [_open_pairs(item, f"{path}[{i}]", duplicates) for i, item in enumerate(value)]
-    return value
 
 
 def decode(document: Document, definition: StructType) -> tuple[Document, list[str]]:
@@ -202,7 +175,7 @@ class _Decoder:
     def _error(self, value: Any, go: str, *, number: bool = False) -> DecodeError:
         where = f"{self._struct}.{'.'.join(self._fields)}"
         return DecodeError(
-            f"json: cannot unmarshal {_json_type(value, number)} "
+            f"json: cannot unmarshal {_described(value, number)} "
             f"into Go struct field {where} of type {go}"
         )
 
@@ -212,16 +185,10 @@ def _fits(value: Any, go: str) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
 
 
-def _json_type(value: Any, number: bool) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, str):
-        return "string"
-    if isinstance(value, list):
-        return "array"
-    if isinstance(value, dict):
-        return "object"
-    return f"number {json.dumps(value)}" if number else "number"
+def _described(value: Any, number: bool) -> str:
+    """A value's type, with its text where an integer was wanted."""
+    found = json_type(value)
+    return f"number {json.dumps(value)}" if number and found == "number" else found
 
 
 def _utc(text: str, *, micro: bool) -> str:

@@ -87,7 +87,6 @@ def _patch_node_ports(service: Document, old: Document) -> None:
         stored = by_name.get(port.get("name", ""), 0)
         if not port.get("nodePort") and stored not in used:
             port["nodePort"] = stored
-            used.add(stored)
 
 
 def normalize_update(service: Document, old: Document) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from testbed.api import warn
+from testbed.api import warn, warn_pod
 from testbed.api.defaults import plain, pod, service, workloads
 from testbed.api.documents import Document
 from testbed.api.service_strategy import drop_type_dependent
@@ -146,7 +146,12 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             status_on_create=True,
         ),
         ("", "pods"): Strategy(
-            pod_rules.create, pod_rules.update, pod_rules.update_status, pod.pod, _pod
+            pod_rules.create,
+            pod_rules.update,
+            pod_rules.update_status,
+            pod.pod,
+            _pod,
+            warnings=warn_pod.pod,
         ),
         ("", "podtemplates"): Strategy(
             workload_rules.template_object,
@@ -183,24 +188,28 @@ def _workload_strategies() -> dict[tuple[str, str], Strategy]:
             workload_rules.daemon_set_status,
             workloads.daemon_set,
             _daemon_set,
+            warnings=warn_pod.template,
         ),
         ("apps", "deployments"): Strategy(
             workload_rules.deployment,
             workload_rules.deployment_update,
             workload_rules.deployment_status,
             workloads.deployment,
+            warnings=warn_pod.workload,
         ),
         ("apps", "replicasets"): Strategy(
             workload_rules.replica_set,
             workload_rules.replica_set_update,
             workload_rules.replica_set_status,
             workloads.replica_set,
+            warnings=warn_pod.workload,
         ),
         ("apps", "statefulsets"): Strategy(
             workload_rules.stateful_set,
             workload_rules.stateful_set_update,
             workload_rules.stateful_set_status,
             workloads.stateful_set,
+            warnings=warn_pod.template,
         ),
     }
 
@@ -223,6 +232,7 @@ def _network_strategies() -> dict[tuple[str, str], Strategy]:
             networking_rules.ingress,
             networking_rules.ingress_update,
             networking_rules.ingress_status,
+            warnings=warn.ingress,
         ),
         (_NETWORKING, "ipaddresses"): Strategy(
             networking_rules.ip_address, networking_rules.ip_address_update

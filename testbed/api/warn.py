@@ -10,11 +10,12 @@ import ipaddress
 from testbed.api.documents import Document
 from testbed.api.gojson import quote
 from testbed.api.service_fields import cluster_ips, external_name, headless, spec_of
-from testbed.api.validation.addresses import is_mapped, parse_ip
+from testbed.api.validation.addresses import parse_ip
 
 ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
 _HINTS = "service.kubernetes.io/topology-aware-hints"
+_CLASS = "kubernetes.io/ingress.class"
 _MODE = "service.kubernetes.io/topology-mode"
 
 
@@ -30,7 +31,7 @@ def service(document: Document, old: Document | None) -> list[str]:
         found.append(f"annotation {_HINTS} is deprecated, please use {_MODE} instead")
     if not headless(document):
         for i, address in enumerate(cluster_ips(document)):
-            found += _address(f"spec.clusterIPs[{i}]", address)
+            found += address_form(f"spec.clusterIPs[{i}]", address)
     external = spec.get("externalIPs", ())
     if headless(document) and spec.get("type") == "ClusterIP":
         if spec.get("loadBalancerIP"):
@@ -40,12 +41,12 @@ def service(document: Document, old: Document | None) -> list[str]:
         if spec.get("sessionAffinity") != "None":
             found.append("spec.SessionAffinity is ignored for headless services")
     for i, address in enumerate(external):
-        found += _address(f"spec.externalIPs[{i}]", address)
+        found += address_form(f"spec.externalIPs[{i}]", address)
     if external and not headless(document) and not external_name(document):
         words = "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
         found.append(words)
     if spec.get("loadBalancerIP"):
-        found += _address("spec.loadBalancerIP", spec["loadBalancerIP"])
+        found += address_form("spec.loadBalancerIP", spec["loadBalancerIP"])
     for i, network in enumerate(spec.get("loadBalancerSourceRanges", ())):
         found += _network(f"spec.loadBalancerSourceRanges[{i}]", network)
     if external_name(document) and external:
@@ -57,13 +58,18 @@ def service(document: Document, old: Document | None) -> list[str]:
     return found
 
 
-def _address(path: str, value: str) -> list[str]:
+def address_form(path: str, value: str) -> list[str]:
+    """An address that isn't written as it should be; what is no address gets no warning."""
     address = parse_ip(value)
-    if address is None or is_mapped(address) or str(address) == value:
+    if address is None:
         return []
-    if address.version == 4:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    plain = mapped or address
+    if str(plain) == value:
+        return []
+    if plain.version == 4:
         words = f"{path}: non-standard IP address {quote(value)} will be considered invalid"
-        return [f"{words} in a future Kubernetes release: use {quote(str(address))}"]
+        return [f"{words} in a future Kubernetes release: use {quote(str(plain))}"]
     words = f"{path}: IPv6 address {quote(value)} should be in RFC 5952 canonical format"
     return [f"{words} ({quote(str(address))})"]
 
@@ -80,9 +86,21 @@ def _network(path: str, value: str) -> list[str]:
 
 
 def endpoints(document: Document, old: Document | None) -> list[str]:
-    return [ENDPOINTS]
+    found = [ENDPOINTS]
+    for i, subset in enumerate(document.get("subsets") or ()):
+        for name in ("addresses", "notReadyAddresses"):
+            for j, entry in enumerate(subset.get(name, ())):
+                found += address_form(f"subsets[{i}].{name}[{j}].ip", entry.get("ip", ""))
+    return found
 
 
 def endpoint_slice(document: Document, old: Document | None) -> list[str]:
     fqdn = document.get("addressType") == "FQDN"
     return ["spec.addressType: FQDN endpoints are deprecated"] if fqdn else []
+
+
+def ingress(document: Document, old: Document | None) -> list[str]:
+    named = _CLASS in document["metadata"].get("annotations", {})
+    if old is not None or not named or "ingressClassName" in document.get("spec", {}):
+        return []
+    return [f"annotation {quote(_CLASS)} is deprecated, please use 'spec.ingressClassName' instead"]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from testbed.api import status
 from testbed.api.documents import Document, copy_document, copy_value, name_of
+from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
 from testbed.control.apiserver.patch.json import PatchError
 
@@ -105,25 +106,14 @@ def prepared(
     if not isinstance(document, dict):
         raise status.bad_request("the object provided is unrecognized (must be of type Object)")
     new: Document = copy_document(document)
-    kind, version = (
-        new.setdefault("kind", resource.kind),
-        new.setdefault("apiVersion", resource.api_version),
-    )
-    if (kind, version) != (resource.kind, resource.api_version):
-        raise status.bad_request(
-            f"the API version in the data ({version}) does not match the expected API version "
-            f"({resource.api_version})"
-            if version != resource.api_version
-            else f'{kind} in version "{version}" cannot be handled as a {resource.kind}'
-        )
+    check_kind(new, resource)
+    new["kind"] = new.get("kind") or resource.kind
+    new["apiVersion"] = new.get("apiVersion") or resource.api_version
     meta = new.get("metadata")
     if meta is None:
         meta = new["metadata"] = {}
     if not isinstance(meta, dict):
-        raise status.bad_request(
-            f'{resource.kind} in version "{version}" cannot be handled as a {resource.kind}: '
-            "json: cannot unmarshal metadata into Go struct field of type v1.ObjectMeta"
-        )
+        raise wrong_metadata(meta, resource)
     if name is not None:
         if meta.get("name") in (None, ""):
             meta["name"] = name

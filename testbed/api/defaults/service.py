@@ -47,6 +47,6 @@ def endpoints(document: Document) -> None:
 
 
 def endpoint_slice(document: Document) -> None:
-    for port in document.get("ports", ()):
+    for port in document.get("ports") or ():
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")

@@ -20,6 +20,7 @@ from testbed.api.validation.names import (
     each,
     label_key,
     label_value,
+    path_segment,
 )
 
 #: Size of all annotations together, in bytes.
@@ -109,6 +110,25 @@ def object_meta(
     meta: Document, *, namespaced: bool, name: Check, path: str = "metadata"
 ) -> list[FieldError]:
     """Metadata of a new object; `name` checks names of its kind."""
+    return _any_meta(meta, path, namespaced=namespaced, name=name) + _plain_finalizers(meta, path)
+
+
+def object_meta_update(meta: Document, old: Document, path: str = "metadata") -> list[FieldError]:
+    """Metadata of an update against the stored object's."""
+    return _any_meta_update(meta, old, path) + _plain_finalizers(meta, path)
+
+
+def common_update(meta: Document, old: Document, *, namespaced: bool) -> list[FieldError]:
+    """What every update's metadata is checked for before its kind's own rules.
+
+    They check the same once more, so that a wrong label is among the causes four times.
+    """
+    path = "metadata"
+    errors = _any_meta(meta, path, namespaced=namespaced, name=path_segment)
+    return errors + _any_meta_update(meta, old, path)
+
+
+def _any_meta(meta: Document, path: str, *, namespaced: bool, name: Check) -> list[FieldError]:
     found: list[FieldError] = []
     if generate := meta.get("generateName", ""):
         found += each(f"{path}.generateName", generate, as_prefix(name))
@@ -124,30 +144,12 @@ def object_meta(
         found += each(f"{path}.namespace", namespace, dns_label)
     elif namespace:
         found.append(FieldError.forbidden(f"{path}.namespace", "not allowed on this type"))
-    return found + _common(meta, path)
+    found += not_negative(meta.get("generation", 0), f"{path}.generation")
+    found += _labels_and_owners(meta, path)
+    return found + finalizers(meta.get("finalizers", []), f"{path}.finalizers")
 
 
-def _common(meta: Document, path: str) -> list[FieldError]:
-    found = not_negative(meta.get("generation", 0), f"{path}.generation")
-    found += labels(meta.get("labels", {}), f"{path}.labels")
-    found += annotation_map(meta.get("annotations", {}), f"{path}.annotations")
-    found += owner_references(meta.get("ownerReferences", ()), f"{path}.ownerReferences")
-    found += finalizers(meta.get("finalizers", []), f"{path}.finalizers")
-    return found + _plain_finalizers(meta, path)
-
-
-def _plain_finalizers(meta: Document, path: str) -> list[FieldError]:
-    """A finalizer without a domain must be one of Kubernetes' own."""
-    words = "name is neither a standard finalizer name nor is it fully qualified"
-    return [
-        FieldError.invalid(f"{path}.finalizers[{i}]", name, words)
-        for i, name in enumerate(meta.get("finalizers", ()))
-        if "/" not in name and name not in STANDARD_FINALIZERS
-    ]
-
-
-def object_meta_update(meta: Document, old: Document, path: str = "metadata") -> list[FieldError]:
-    """Metadata of an update against the stored object's."""
+def _any_meta_update(meta: Document, old: Document, path: str) -> list[FieldError]:
     found: list[FieldError] = []
     if old.get("deletionTimestamp"):
         extra = sorted(set(meta.get("finalizers", ())) - set(old.get("finalizers", ())))
@@ -161,11 +163,23 @@ def object_meta_update(meta: Document, old: Document, path: str = "metadata") ->
     for name in _FIXED:
         if meta.get(name) != old.get(name):
             found.append(FieldError.invalid(f"{path}.{name}", meta.get(name, ""), IMMUTABLE))
-    found += labels(meta.get("labels", {}), f"{path}.labels")
+    return found + _labels_and_owners(meta, path)
+
+
+def _labels_and_owners(meta: Document, path: str) -> list[FieldError]:
+    found = labels(meta.get("labels", {}), f"{path}.labels")
     found += annotation_map(meta.get("annotations", {}), f"{path}.annotations")
-    found += owner_references(meta.get("ownerReferences", ()), f"{path}.ownerReferences")
-    found += finalizers(meta.get("finalizers", []), f"{path}.finalizers")
-    return found + _plain_finalizers(meta, path)
+    return found + owner_references(meta.get("ownerReferences", ()), f"{path}.ownerReferences")
+
+
+def _plain_finalizers(meta: Document, path: str) -> list[FieldError]:
+    """A finalizer without a domain must be one of Kubernetes' own."""
+    words = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        FieldError.invalid(f"{path}.finalizers[{i}]", name, words)
+        for i, name in enumerate(meta.get("finalizers", ()))
+        if "/" not in name and name not in STANDARD_FINALIZERS
+    ]
 
 
 def not_negative(value: int, path: str) -> list[FieldError]:

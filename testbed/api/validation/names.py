@@ -175,6 +175,13 @@ def port_name(value: str) -> Messages:
     return found
 
 
+def path_segment(value: str) -> Messages:
+    """A name that can be one segment of a URL's path."""
+    if value in (".", ".."):
+        return [f"may not be '{value}'"]
+    return [f"may not contain '{char}'" for char in "/%" if char in value]
+
+
 def config_key(value: str) -> Messages:
     """A key of a ConfigMap's or Secret's data."""
     found = [too_long(253)] if _size(value) > 253 else []

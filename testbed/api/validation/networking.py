@@ -16,6 +16,7 @@ from testbed.api.validation.names import (
     dns_subdomain,
     domain_prefixed_path,
     each,
+    path_segment,
     port_name,
     port_number,
     wildcard_subdomain,
@@ -29,13 +30,6 @@ _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _BAD_SEQUENCES = ("//", "/./", "/../", "%2f", "%2F")
 _BAD_SUFFIXES = ("/..", "/.")
 _CONTROLLER = "spec.controller"
-
-
-def path_segment(value: str) -> Messages:
-    """A name that can be one segment of a URL's path."""
-    if value in (".", ".."):
-        return [f"may not be '{value}'"]
-    return [f"may not contain '{char}'" for char in "/%" if char in value]
 
 
 # Ingress

@@ -60,7 +60,7 @@ def test_explain_writes_page_capture_and_bundle_and_report_opens_it(tmp_path: Pa
     }
     shown = run_testbed("report", str(files["bundle"])).stdout
     assert "delivered" in shown
-    assert "as expected" in shown
+    assert "expected: delivered by w3" in shown
 
 
 def test_explain_repeats_and_counts() -> None:

@@ -16,6 +16,7 @@ from testbed.api.allocate import (
     AddressPool,
     AllocationError,
     PortPool,
+    Transaction,
     address_band,
     find_free,
     port_band,
@@ -208,3 +209,17 @@ def test_allocations_are_what_the_stored_services_have(steps: list[Any], seed: i
         except StatusError:
             pass  # a refusal must leave the pools alone, too
         world.check()
+
+
+def test_a_dry_run_sees_taken_ports_and_counts_its_own_up() -> None:
+    pool = AddressPool(random.Random(1))
+    ports = PortPool(30000, 32767, random.Random(1))
+    ports.take(30100)
+    tried = Transaction(pool, ports, dry_run=True)
+    with pytest.raises(AllocationError, match="provided port is already allocated"):
+        tried.take_port(30100)
+    tried.take_port(80)
+    assert (tried.take_next_port(), tried.take_next_port()) == (81, 82)
+    fresh = Transaction(pool, ports, dry_run=True)
+    assert (fresh.take_next_port(), fresh.take_next_port()) == (32769, 32770)
+    assert ports.held() == {30100}

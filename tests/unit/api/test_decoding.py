@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from testbed.api import quantity, schema
-from testbed.api.decoding import DecodeError, decode, encode, parse_json
+from testbed.api.decoding import DecodeError, decode, encode
 from testbed.api.documents import Document
 
 UNMARSHAL = "json: cannot unmarshal"
@@ -124,13 +124,6 @@ def test_a_slice_always_has_endpoints_and_ports() -> None:
     assert definition is not None
     stored = encode({"addressType": "IPv4", "endpoints": []}, definition)
     assert stored == {"addressType": "IPv4", "endpoints": None, "ports": None}
-
-
-def test_duplicate_fields_are_found_with_their_paths() -> None:
-    text = '{"a": 1, "spec": {"ports": [{"port": 1, "port": 2}]}, "a": 3}'
-    document, duplicates = parse_json(text)
-    assert document == {"a": 3, "spec": {"ports": [{"port": 2}]}}
-    assert duplicates == ['duplicate field "spec.ports[0].port"', 'duplicate field "a"']
 
 
 QUANTITIES = [

@@ -196,7 +196,7 @@ def test_wrong_namespace_and_version_are_bad_requests() -> None:
     with pytest.raises(StatusError, match="namespace of the provided object") as refused:
         create(svc(meta={"namespace": "other"}))
     assert refused.value.code == 400
-    with pytest.raises(StatusError, match="does not match the expected API version"):
+    with pytest.raises(StatusError, match='no kind "Service" is registered for version "v2"'):
         create(svc() | {"apiVersion": "v2"})
 
 
@@ -228,3 +228,53 @@ def test_quality_of_service_follows_requests_and_limits() -> None:
     assert quality({}) == "BestEffort"
     assert quality({"limits": both}) == "Guaranteed"
     assert quality({"requests": both}) == "Burstable"
+
+
+IDENTITIES: list[tuple[Document, str]] = [
+    (
+        {"kind": "service"},
+        'service in version "v1" cannot be handled as a Service: no kind "service" is registered '
+        'for version "v1" in scheme "pkg/api/legacyscheme/scheme.go:30"',
+    ),
+    (
+        {"apiVersion": "apps/v1", "kind": "Deployment"},
+        'Deployment in version "v1" cannot be handled as a Service: '
+        "converting (v1.Deployment) to (core.Service): unknown conversion",
+    ),
+    (
+        {"apiVersion": "apps/v1"},
+        'Service in version "v1" cannot be handled as a Service: no kind "Service" is registered '
+        'for version "apps/v1" in scheme "pkg/api/legacyscheme/scheme.go:30"',
+    ),
+    (
+        {"kind": 5},
+        "the object provided is unrecognized (must be of type Service): couldn't get version/kind; "
+        "json parse error: json: cannot unmarshal number into Go struct field .kind of type string "
+        '({"apiVersion":"v1","kind":5,"m ...)',
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "expected"), IDENTITIES)
+def test_a_document_of_another_kind_is_a_bad_request(given: Document, expected: str) -> None:
+    with pytest.raises(StatusError) as refused:
+        admission().create("services", svc() | given, namespace="default")
+    assert (refused.value.code, refused.value.message) == (400, expected)
+
+
+def test_what_a_document_does_not_name_is_the_resources() -> None:
+    for name in ("kind", "apiVersion"):
+        given = svc()
+        del given[name]
+        stored = admission().create("services", given, namespace="default").document
+        assert (stored["kind"], stored["apiVersion"]) == ("Service", "v1")
+
+
+def test_a_wrong_label_of_an_update_is_a_cause_four_times() -> None:
+    stored, _ = create(svc())
+    new = copy.deepcopy(stored)
+    new["metadata"]["labels"] = {"a": "b c"}
+    with pytest.raises(StatusError) as refused:
+        admission().update("services", new, stored)
+    assert len(refused.value.details["causes"]) == 4
+    assert refused.value.message.count("metadata.labels") == 1

@@ -282,6 +282,15 @@ def test_cluster_ip_to_node_port_keeps_the_address_and_takes_a_port() -> None:
     assert stored.spec["ports"][0]["nodePort"] in stored.admission.ports.held()
 
 
+def test_entries_that_share_a_node_port_keep_it_together() -> None:
+    ports = [{"name": "t", "port": 53}, {"name": "u", "port": 53, "protocol": "UDP"}]
+    stored = Stored(type="NodePort", ports=ports)
+    before = [port["nodePort"] for port in stored.spec["ports"]]
+    assert before[0] == before[1]
+    assert stored.change(put(type="NodePort", ports=ports)) == ""
+    assert [port["nodePort"] for port in stored.spec["ports"]] == before
+
+
 def test_node_port_to_load_balancer_keeps_the_port() -> None:
     stored = Stored(type="NodePort")
     port = stored.spec["ports"][0]["nodePort"]
