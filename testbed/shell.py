@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -158,6 +159,11 @@ def spawn(
         cwd=directory,
         start_new_session=True,
     )
+
+
+def wait_for(pidfd: int, seconds: float) -> bool:
+    """Wait for the end of the process behind a descriptor of pidfd_open; False if it goes on."""
+    return bool(select.select([pidfd], [], [], seconds)[0])
 
 
 def quote(argv: Sequence[str]) -> str:

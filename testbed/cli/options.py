@@ -19,6 +19,35 @@ def add_lab(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_proxy_command(parser: argparse.ArgumentParser) -> None:
+    """`--proxy-command`, `--proxy-quiet`."""
+    parser.add_argument(
+        "--proxy-command",
+        default="",
+        metavar="COMMAND",
+        help="a program that is every node's proxy, such as 'kube-proxy --config {config}' "
+        "(docs/external-proxy.md)",
+    )
+    parser.add_argument(
+        "--proxy-quiet",
+        type=float,
+        default=0.5,
+        metavar="SECONDS",
+        help="it has caught up when the rules have been the same for so long (0.5)",
+    )
+
+
+def proxy_command_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Those as keyword arguments of Cluster; the program needs the API server."""
+    if not args.proxy_command:
+        return {}
+    return {
+        "proxy_command": args.proxy_command,
+        "proxy_quiet": args.proxy_quiet,
+        "api": True,
+    }
+
+
 def add_lab_settings(parser: argparse.ArgumentParser) -> None:
     """The settings of a new lab."""
     parser.add_argument(
@@ -40,12 +69,17 @@ def add_lab_settings(parser: argparse.ArgumentParser) -> None:
         metavar="PLANE",
         help="the load balancers' data plane: nat (default), nat-masquerade, dsr or proxy",
     )
+    add_proxy_command(parser)
     parser.add_argument("--no-cloud", action="store_true", help="leave LoadBalancers pending")
 
 
 def lab_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The settings as keyword arguments of Cluster; raises UsageError."""
-    settings: dict[str, Any] = {"pod_network": args.pod_network, "node_proxies": {}}
+    settings: dict[str, Any] = {
+        "pod_network": args.pod_network,
+        "node_proxies": {},
+        **proxy_command_settings(args),
+    }
     for word in args.proxy:
         node, equals, mode = word.rpartition("=")
         if equals:

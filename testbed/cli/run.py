@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from testbed import features
+from testbed.cli.options import add_proxy_command, proxy_command_settings
 from testbed.cli.table import WIDTH, table
 from testbed.errors import EXIT_OK, EXIT_USAGE
 from testbed.scenario.loader import load_scenarios, select
@@ -33,6 +34,7 @@ def add_parser(
     parser.add_argument("--list", action="store_true", help="list them instead of running them")
     parser.add_argument("--json", action="store_true", help="machine-readable results")
     parser.add_argument("--proxy", choices=PROXY_MODES, help="run in this proxy mode only")
+    add_proxy_command(parser)
     parser.add_argument(
         "--evidence",
         type=Path,
@@ -65,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
     for scenario, mode in plays:
         _introduce(scenario, mode, scenario.name not in taught, tell)
         taught.add(scenario.name)
-        result = run_scenario(scenario, mode, tell, evidence=args.evidence)
+        result = run_scenario(
+            scenario, mode, tell, evidence=args.evidence, **proxy_command_settings(args)
+        )
         _conclude(result, _ignore if args.json else _print, tell)
         results.append(result)
     if args.json:

@@ -45,9 +45,11 @@ from testbed.control.store import Store
 from testbed.emu.spec import Machine, TopologySpec
 from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
+from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
 from testbed.lab import bootstrap
 from testbed.lab.addons import Addons
+from testbed.lab.external import ExternalProxies
 from testbed.lab.impair import LabImpairments
 from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
@@ -65,6 +67,8 @@ from testbed.lab.twinning import (
 )
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
+from testbed.proxy.external.configuration import NodeProxy
+from testbed.proxy.external.program import ExternalProxy
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
@@ -128,6 +132,7 @@ class LabCore:
         self.sandboxes = Sandboxes(fabric, loop, directory, self.plan_pod, images, self.keeper)
         self.control = self._control_plane()
         self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
+        self.external = ExternalProxies(self.control.store, loop, options.proxy_quiet)
         self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
         self.control.kubelet.node_resolver = self.addons.dns.outside
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
@@ -316,11 +321,27 @@ class LabCore:
         mode = self.options.proxy_of(node.name)
         if mode == "none":
             return
-        config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
         namespace = self.fabric.namespace(node.name)
+        if self.options.proxy_command:
+            self._start_external_proxy(node.name, namespace, mode)
+            return
+        config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
         proxier = Proxier(node.name, namespace, config, self.options.service_cidrs)
         health = NodeHealth(namespace.socket, self._loop, self.clock)
         self.proxies.add(node.name, proxier, health)
+
+    def _start_external_proxy(self, node: str, namespace: Namespace, mode: str) -> None:
+        """The user's program as a node's proxy."""
+        assert self.api is not None
+        directory = run_directory(self.fabric.lab) / "proxy"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        kubeconfig = directory / "kubeconfig"
+        router = self.topology.with_role("router")[0]
+        self.api.write_kubeconfig(kubeconfig, f"https://{router.address(4)}:{API_PORT}")
+        cidrs = self.options.cluster_cidrs
+        facts = NodeProxy(node, mode, cidrs, kubeconfig, directory / node)
+        command, marks = self.options.proxy_command, marks_of(self.fabric.lab)
+        self.external.add(node, ExternalProxy(facts, command, namespace, self._loop, marks))
 
     async def settle(self) -> None:
         """Run until nothing is left to do: controllers, probes, rules, the cloud's checks."""
@@ -330,10 +351,11 @@ class LabCore:
                 await self.sandboxes.settled()
                 self.control.manager.run()
                 await self.proxies.sync()
+                await self.external.settled()
                 if self.cloud is not None:
                     await self.cloud.settled()
                 await self.addons.settled()
-                if self.control.manager.idle and self.proxies.idle:
+                if self.control.manager.idle and self.proxies.idle and self.external.idle:
                     return
 
     async def advance(self, seconds: float) -> None:
@@ -476,6 +498,7 @@ class LabCore:
         """Change a node's proxy mode."""
         self.options = self.options.with_proxy(node, mode)
         self.proxies.remove(node)
+        self.external.remove(node)
         if mode != "none":
             document = self.control.store.get("nodes", "", node)
             self._start_proxy(Node.from_document(document))

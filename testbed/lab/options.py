@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from testbed.errors import UsageError
+from testbed.proxy.external.configuration import check_command
 
 PROXY_MODES = ("iptables", "nftables", "none")
 CLOUDS = ("nat", "nat-masquerade", "dsr", "proxy", "none")
@@ -23,7 +24,9 @@ class LabOptions:
     cluster DNS runs in Pods; `dns_command` is a CoreDNS of the user's that serves instead (it needs
     `api`). With `ingress` an Ingress controller runs (nginx in a Pod). With `keep` the lab outlives
     its control plane: the store has a journal in the run directory, and the Pods' applications run
-    in a keeper (runtime.keeper).
+    in a keeper (runtime.keeper). `proxy_command` is a program of the user's that writes the nodes'
+    rules instead (docs/external-proxy.md); it has caught up with a change when the rules have been
+    the same for `proxy_quiet` seconds. It needs `api`.
     """
 
     proxy: str = "iptables"
@@ -37,6 +40,8 @@ class LabOptions:
     dns_command: str = ""
     ingress: bool = False
     keep: bool = False
+    proxy_command: str = ""
+    proxy_quiet: float = 0.5
     images: Path | None = None
     seed: int | None = None
 
@@ -46,6 +51,10 @@ class LabOptions:
                 raise UsageError(f"proxy mode {mode!r}: one of {', '.join(PROXY_MODES)}")
         if self.cloud not in CLOUDS:
             raise UsageError(f"cloud {self.cloud!r}: one of {', '.join(CLOUDS)}")
+        if self.proxy_command:
+            check_command(self.proxy_command)
+            if not self.api:
+                raise UsageError("a proxy command needs a lab with api")
         if self.dns_command and not (self.dns and self.api):
             raise UsageError("a DNS command needs a lab with dns and api")
 

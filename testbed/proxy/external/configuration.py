@@ -1,0 +1,84 @@
+"""What an external proxy is given: kube-proxy's configuration file, and its command line. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.api.documents import Document
+from testbed.errors import UsageError
+
+#: Words of a proxy command that stand for something else on every node.
+PLACEHOLDERS = ("config", "kubeconfig", "node", "mode")
+#: kube-proxy waits this long between two syncs; its default of 1 s would make every change slow.
+MIN_SYNC_PERIOD = "10ms"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProxy:
+    """One node's external proxy. `directory` is for its files; `kubeconfig` opens the API server
+    from within the node's network namespace."""
+
+    node: str
+    mode: str
+    cluster_cidrs: tuple[str, ...]
+    kubeconfig: Path
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        """Where its configuration file stands."""
+        return self.directory / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.directory / "proxy.log"
+
+
+def check_command(command: str) -> None:
+    """Raise UsageError for a proxy command that can't be one."""
+    try:
+        words = shlex.split(command)
+        command.format(**dict.fromkeys(PLACEHOLDERS, "x"))
+    except (KeyError, IndexError) as error:
+        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        raise UsageError(f"--proxy-command: {error} means nothing; there are {known}") from None
+    except ValueError as error:
+        raise UsageError(f"--proxy-command: {error}") from None
+    if not words:
+        raise UsageError("--proxy-command: no program in it")
+
+
+def command_line(command: str, proxy: NodeProxy) -> Sequence[str]:
+    """The words of `command` for one node."""
+    values = {
+        "config": proxy.config,
+        "kubeconfig": proxy.kubeconfig,
+        "node": proxy.node,
+        "mode": proxy.mode,
+    }
+    return [word.format(**values) for word in shlex.split(command)]
+
+
+def configuration(proxy: NodeProxy) -> Document:
+    """A KubeProxyConfiguration (v1alpha1).
+
+    conntrack's limits are the host's, not the namespace's: 0 leaves them alone.
+    """
+    periods = {"syncPeriod": "30s", "minSyncPeriod": MIN_SYNC_PERIOD}
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": proxy.mode,
+        "hostnameOverride": proxy.node,
+        "clusterCIDR": ",".join(proxy.cluster_cidrs),
+        "clientConnection": {"kubeconfig": str(proxy.kubeconfig)},
+        "healthzBindAddress": "0.0.0.0:10256",
+        "metricsBindAddress": "127.0.0.1:10249",
+        "conntrack": {"maxPerCore": 0, "min": 0},
+        "iptables": dict(periods),
+        "nftables": dict(periods),
+    }

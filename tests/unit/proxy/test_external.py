@@ -1,0 +1,64 @@
+"""What an external proxy is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import UsageError
+from testbed.lab.options import LabOptions
+from testbed.proxy.config import KubeProxyConfiguration
+from testbed.proxy.external.configuration import (
+    NodeProxy,
+    check_command,
+    command_line,
+    configuration,
+)
+
+PROXY = NodeProxy(
+    "w1", "nftables", ("10.244.0.0/16", "fd00:1::/64"), Path("/run/a b/kubeconfig"), Path("/run/w1")
+)
+
+
+def test_the_configuration_is_one_that_kube_proxy_reads() -> None:
+    document = configuration(PROXY)
+    read = KubeProxyConfiguration.from_document(document, "config.yaml")
+    assert (read.mode, read.cluster_cidr) == ("nftables", PROXY.cluster_cidrs)
+    assert document["hostnameOverride"] == "w1"
+    assert document["clientConnection"]["kubeconfig"] == "/run/a b/kubeconfig"
+
+
+def test_the_limits_of_the_host_are_left_alone() -> None:
+    read = KubeProxyConfiguration.from_document(configuration(PROXY), "config.yaml")
+    assert (read.conntrack.max_per_core, read.conntrack.min) == (0, 0)
+
+
+def test_placeholders_become_one_word_each() -> None:
+    words = command_line("proxy --kubeconfig={kubeconfig} -v '{node} in {mode}' {config}", PROXY)
+    assert words == [
+        "proxy",
+        "--kubeconfig=/run/a b/kubeconfig",
+        "-v",
+        "w1 in nftables",
+        "/run/w1/config.yaml",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("kube-proxy {conf}", "{config}"),
+        ("kube-proxy '{config}", "quotation"),
+        ("kube-proxy {", "proxy-command"),
+        ("  ", "no program"),
+    ],
+)
+def test_a_command_that_cannot_be_one_is_refused_at_once(command: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_command(command)
+
+
+def test_a_lab_without_an_api_server_has_no_external_proxy() -> None:
+    with pytest.raises(UsageError, match="api"):
+        LabOptions(proxy_command="kube-proxy")
