@@ -5,13 +5,13 @@ Source: pkg/apis/apps/validation/validation.go.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from testbed.api.documents import Document
 from testbed.api.gojson import GoStruct
 from testbed.api.status import FieldError
 from testbed.api.validation import meta
+from testbed.api.validation.amounts import amount, at_most_all, int_or_percent
 from testbed.api.validation.meta import (
     empty_selector,
     go_selector,
@@ -19,7 +19,7 @@ from testbed.api.validation.meta import (
     not_negative,
     selector_matches,
 )
-from testbed.api.validation.names import IMMUTABLE, dns_label, dns_subdomain, percent
+from testbed.api.validation.names import IMMUTABLE, dns_label, dns_subdomain
 from testbed.api.validation.pod import pod_template
 
 _MISMATCH = "`selector` does not match template `labels`"
@@ -143,7 +143,7 @@ def _deployment_strategy(strategy: Document, path: str) -> list[FieldError]:
     surge = (rolling or {}).get("maxSurge", 0)
     errors = int_or_percent(unavailable, f"{where}.maxUnavailable")
     errors += int_or_percent(surge, f"{where}.maxSurge")
-    if _amount(unavailable) == 0 and _amount(surge) == 0:
+    if amount(unavailable) == 0 and amount(surge) == 0:
         words = "may not be 0 when `maxSurge` is 0"
         errors.append(FieldError.invalid(f"{where}.maxUnavailable", unavailable, words))
     return errors + at_most_all(unavailable, f"{where}.maxUnavailable")
@@ -155,28 +155,6 @@ def _go_rolling(rolling: Document | None) -> GoStruct | None:
     return GoStruct(
         MaxUnavailable=rolling.get("maxUnavailable", 0), MaxSurge=rolling.get("maxSurge", 0)
     )
-
-
-def int_or_percent(value: int | str, path: str) -> list[FieldError]:
-    """A number that isn't negative, or a percentage."""
-    if isinstance(value, str):
-        return [FieldError.invalid(path, value, message) for message in percent(value)]
-    return not_negative(value, path)
-
-
-def at_most_all(value: int | str, path: str) -> list[FieldError]:
-    """A percentage of at most 100."""
-    if isinstance(value, str) and not percent(value) and int(value[:-1]) > 100:
-        return [FieldError.invalid(path, value, "must not be greater than 100%")]
-    return []
-
-
-def _amount(value: int | str) -> int:
-    """The number, also of a percentage or of a string with a number; 0 for what is neither."""
-    if isinstance(value, str):
-        found = re.fullmatch(r"([0-9]{1,18})%|([-+]?[0-9]{1,18})", value)
-        return int(found[1] or found[2]) if found else 0
-    return value
 
 
 def replica_set(document: Document) -> list[FieldError]:
@@ -312,7 +290,7 @@ def _stateful_strategy(strategy: Document, path: str) -> list[FieldError]:
     if unavailable is None:
         return errors
     errors += int_or_percent(unavailable, f"{where}.maxUnavailable")
-    if _amount(unavailable) == 0:
+    if amount(unavailable) == 0:
         words = "cannot be 0"
         errors.append(FieldError.invalid(f"{where}.maxUnavailable", unavailable, words))
     return errors + at_most_all(unavailable, f"{where}.maxUnavailable")
@@ -375,10 +353,10 @@ def _daemon_strategy(strategy: Document, path: str) -> list[FieldError]:
     errors += at_most_all(unavailable, f"{where}.maxUnavailable")
     errors += int_or_percent(surge, f"{where}.maxSurge")
     errors += at_most_all(surge, f"{where}.maxSurge")
-    if _amount(unavailable) and _amount(surge):
+    if amount(unavailable) and amount(surge):
         words = "may not be set when maxUnavailable is non-zero"
         errors.append(FieldError.invalid(f"{where}.maxSurge", surge, words))
-    if not _amount(unavailable) and not _amount(surge):
+    if not amount(unavailable) and not amount(surge):
         words = "cannot be 0 when maxSurge is 0"
         errors.append(FieldError.required(f"{where}.maxUnavailable", words))
     return errors
