@@ -166,8 +166,8 @@ class Admission:
         transaction.commit()
         encoded = self._encode(kind, changed)
         undo = self._note(kind, encoded, transaction, dry_run=dry_run)
-        if subresource != "status":
-            warnings += strategy.warnings(changed, stored)
+        warn = strategy.status_warnings if subresource == "status" else strategy.warnings
+        warnings += warn(changed, stored)
         return Admitted(encoded, tuple(warnings), undo)
 
     def _update_object(

@@ -21,6 +21,7 @@ from testbed.api.service_fields import (
     allocates_node_ports,
     cluster_ips,
     external_name,
+    externally_accessible,
     families,
     needs_health_check,
     node_ports,
@@ -274,15 +275,16 @@ def drop_type_dependent(service: Document, old: Document) -> None:
         for field in ("ipFamilies", "ipFamilyPolicy"):
             if same(service, old, field):
                 spec.pop(field, None)
-    if type_of(old) in WITH_NODE_PORTS and type_of(service) not in WITH_NODE_PORTS:
-        if set(node_ports(service)) <= set(node_ports(old)):
-            for port in ports_of(service):
-                port.pop("nodePort", None)
-        if same(service, old, "externalTrafficPolicy", ""):
-            spec.pop("externalTrafficPolicy", None)
+    closed = type_of(old) in WITH_NODE_PORTS and type_of(service) not in WITH_NODE_PORTS
+    if closed and set(node_ports(service)) <= set(node_ports(old)):
+        for port in ports_of(service):
+            port.pop("nodePort", None)
     stopped = needs_health_check(old) and not needs_health_check(service)
     if stopped and same(service, old, "healthCheckNodePort", 0):
         spec.pop("healthCheckNodePort", None)
+    hidden = externally_accessible(old) and not externally_accessible(service)
+    if hidden and same(service, old, "externalTrafficPolicy", ""):
+        spec.pop("externalTrafficPolicy", None)
     if type_of(old) == "LoadBalancer" != type_of(service):
         for field in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
             if same(service, old, field):

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from testbed.api import warn, warn_pod
 from testbed.api.defaults import plain, pod, service, workloads
 from testbed.api.documents import Document
+from testbed.api.service_fields import external_name
 from testbed.api.service_strategy import drop_type_dependent
 from testbed.api.status import FieldError
 from testbed.api.subsets import repack
@@ -52,6 +53,7 @@ class Strategy:
     prepare: Callable[[Document, Document | None], None] = _nothing_to_do
     canonicalize: Callable[[Document, Document | None], None] = _nothing_to_do
     warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
+    status_warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
     status_on_create: bool = False
 
 
@@ -65,6 +67,12 @@ def keep_status(document: Document, old: Document | None) -> None:
 def _service(document: Document, old: Document | None) -> None:
     if old is not None:
         drop_type_dependent(document, old)
+
+
+def _stored_service(document: Document, old: Document | None) -> None:
+    """An ExternalName has no traffic of its own to have a policy for."""
+    if external_name(document):
+        document["spec"].pop("internalTrafficPolicy", None)
 
 
 def _pod(document: Document, old: Document | None) -> None:
@@ -170,7 +178,9 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             service_rules.update_status,
             service.service,
             _service,
-            warnings=warn.service,
+            _stored_service,
+            warn.service,
+            warn.service_status,
         ),
         ("coordination.k8s.io", "leases"): Strategy(plain_rules.lease, plain_rules.lease_update),
         ("events.k8s.io", "events"): Strategy(plain_rules.new_event, plain_rules.new_event_update),

@@ -58,6 +58,15 @@ def service(document: Document, old: Document | None) -> list[str]:
     return found
 
 
+def service_status(document: Document, old: Document | None) -> list[str]:
+    """Of the addresses of a load balancer."""
+    found = []
+    balancer = document.get("status", {}).get("loadBalancer", {})
+    for i, entry in enumerate(balancer.get("ingress", ())):
+        found += address_form(f"status.loadBalancer.ingress[{i}]", entry.get("ip", ""))
+    return found
+
+
 def address_form(path: str, value: str) -> list[str]:
     """An address that isn't written as it should be; what is no address gets no warning."""
     address = parse_ip(value)

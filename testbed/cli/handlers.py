@@ -77,7 +77,10 @@ def _impair(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
             cluster.impair(place, **arguments)
         case "clear":
             cluster.clear_impairments()
-    return cluster.core.impairments.places
+    silent_for = cluster.core.control.kubelet.silent_for
+    nodes = cluster.node_names()
+    stopped = cluster.in_loop(lambda: [name for name in nodes if silent_for(name) is not None])
+    return sorted({*cluster.core.impairments.places, *stopped})
 
 
 def _explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:

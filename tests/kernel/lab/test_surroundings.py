@@ -77,6 +77,10 @@ def test_up_has_dns_and_the_commands_reach_it(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout) == (0, "impaired: w1\n"), done.stderr
         done = command(tmp_path, "impair", "clear", "--lab", lab)
         assert done.stdout == "nothing is impaired\n"
+        done = command(tmp_path, "impair", "node", "--lab", lab, "w1", "down")
+        assert done.stdout == "impaired: w1\n"
+        done = command(tmp_path, "impair", "node", "--lab", lab, "w1", "up")
+        assert done.stdout == "nothing is impaired\n"
         for words, told in (
             (("impair", "set", "w1", "--loss", "much"), "--loss much: a number and one of %"),
             (("impair", "set", "w1"), "say what: --delay 50ms, --loss 10% or --rate 10mbit"),

@@ -563,3 +563,10 @@ def test_full_range_is_an_internal_error() -> None:
     )
     words = 'spec.clusterIPs: Invalid value: [""]: failed to allocate IP: allocator not ready'
     assert answer(svc("x"), admission=made, dry_run=True) == words
+
+
+def test_an_external_name_has_no_internal_traffic_policy() -> None:
+    stored, _ = create(svc(type="ExternalName", externalName="a.b", internalTrafficPolicy="Local"))
+    assert "internalTrafficPolicy" not in stored["spec"]
+    wrong = svc(type="ExternalName", externalName="a.b", internalTrafficPolicy="Node")
+    assert answer(wrong).startswith('spec.internalTrafficPolicy: Unsupported value: "Node"')

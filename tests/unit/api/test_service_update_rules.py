@@ -319,6 +319,30 @@ def test_status_is_emptied_when_the_type_leaves_load_balancer() -> None:
     assert stored.document["status"] == {"loadBalancer": {}}
 
 
+def test_external_policy_goes_with_the_last_external_address() -> None:
+    stored = Stored(externalIPs=["192.0.2.1"])
+    assert stored.spec["externalTrafficPolicy"] == "Cluster"
+    assert stored.change(put(externalIPs=None)) == ""
+    assert "externalTrafficPolicy" not in stored.spec
+
+
+def test_external_policy_stays_with_an_external_address() -> None:
+    stored = Stored(type="NodePort", externalIPs=["192.0.2.1"], externalTrafficPolicy="Local")
+    assert stored.change(put(type="ClusterIP")) == ""
+    assert stored.spec["externalTrafficPolicy"] == "Local"
+
+
+def test_status_warns_of_an_address_in_another_form() -> None:
+    stored = Stored(**LB)
+    new = copy.deepcopy(stored.document)
+    ingress(ip="FD00::1")(new)
+    admitted = stored.admission.update("services", new, stored.document, subresource="status")
+    assert admitted.warnings == (
+        'status.loadBalancer.ingress[0]: IPv6 address "FD00::1" '
+        'should be in RFC 5952 canonical format ("fd00::1")',
+    )
+
+
 def test_main_resource_ignores_status_and_status_ignores_spec() -> None:
     stored = Stored(**LB)
 
