@@ -112,11 +112,12 @@ async def _serve(pipe: Connection, directory: Path) -> None:
     from testbed.api.resources import by_name
     from testbed.control.apiserver import tls
     from testbed.control.apiserver.server import ApiServer, loopback_socket
+    from testbed.control.journal import Journal
     from testbed.control.registry import Registry
     from testbed.control.store import Store
 
     clock = SystemClock()
-    store = Store(clock)
+    store = Store(clock, Journal(directory))
     registry = Registry(store, Admission(), clock)
     namespaces = by_name("namespaces")
     assert namespaces is not None

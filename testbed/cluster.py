@@ -19,20 +19,17 @@ from testbed.api.documents import Document, load_documents, load_file
 from testbed.api.objects import Node, Pod, Service
 from testbed.control.names import made_for
 from testbed.emu.load import absolute, load_topology
-from testbed.errors import CheckFailedError, UsageError
+from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
-from testbed.fabric.namespace import Namespace
-from testbed.flow import Path
 from testbed.lab.around import Surroundings
 from testbed.lab.core import LabCore
-from testbed.lab.lookup import asker_of, name_in, named_target, port_of
 from testbed.lab.loop import LoopThread
 from testbed.lab.options import LabOptions
-from testbed.lab.places import key_of, origin_of, target_of, world_of
+from testbed.lab.packets import Packets
+from testbed.lab.places import key_of
 from testbed.lab.record import LabRecord
 from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
-from testbed.probe.exchange import Outcome, Request, exchange
 from testbed.probe.observe import Observation, Observer
 from testbed.report.stops import Place
 from testbed.runtime.sandboxes import namespace_name
@@ -43,14 +40,11 @@ if TYPE_CHECKING:
     from testbed.lab.explain import Explanation
 
 T = TypeVar("T")
-#: The tables that kube-proxy works in, of either mode.
-KUBE_PROXY_TABLES = ("filter", "nat", "mangle", "kube-proxy")
-
 #: What can be applied: YAML text, a file, or objects.
 Manifest = str | FilePath | Document | Iterable[Document]
 
 
-class Cluster(Surroundings):
+class Cluster(Packets, Surroundings):
     """A lab: `topology` is a name of topologies/, a file, or a Topo; `options` are LabOptions.
 
     `from_objects` makes it the twin of a recorded cluster instead: the nodes, Pods and Services of
@@ -319,47 +313,6 @@ class Cluster(Surroundings):
             if not pod.host_network
         ]
 
-    # packets
-
-    def _meaning(self, table: str, chain: str, text: str) -> str:
-        return self.core.proxies.meaning(chain, text) if table in KUBE_PROXY_TABLES else ""
-
-    def probe(
-        self,
-        source: str,
-        target: str,
-        *,
-        port: str = "",
-        protocol: str = "tcp",
-        family: str = "",
-        **request: Any,
-    ) -> Path:
-        """Send one real exchange from `source` to `target` and follow it through every namespace.
-
-        `source` is `client`, `pod/NAME`, `node/NAME` …; `target` an address with a port,
-        `svc/NAME`, `pod/NAME:PORT` …; `request` are fields of probe.exchange.Request (`http_path`,
-        `source_port`, `timeout` …; its `source` is `source_address` here). Raises UsageError for
-        words that mean nothing here.
-        """
-        return self.observe(
-            source, target, port=port, protocol=protocol, family=family, **request
-        ).path
-
-    def observe(
-        self,
-        source: str,
-        target: str,
-        *,
-        port: str = "",
-        protocol: str = "tcp",
-        family: str = "",
-        **request: Any,
-    ) -> Observation:
-        """As `probe`, with the frames and trace events that the path was made from."""
-        origin, asked = self._request(source, target, port, protocol, family, request)
-        self.observations.append(self.observer().follow(origin, asked))
-        return self.observations[-1]
-
     def explain(self, source: str, target: str, **more: Any) -> Explanation:
         """Probe, and judge what was seen by what the Service promises; see lab.explain.explain.
 
@@ -369,80 +322,9 @@ class Cluster(Surroundings):
 
         return explain(self, source, target, **more)
 
-    def observer(self) -> Observer:
-        """What follows packets in this lab, through all namespaces that there are now."""
-        self._observer.namespaces = self.fabric.namespaces()
-        return self._observer
-
     def in_loop(self, work: Callable[[], T]) -> T:
         """Have `work` done in the lab's own thread, which `core` belongs to."""
         return self._running.call(work)
-
-    def meaning_of(self, chain: str) -> str:
-        """What a chain of kube-proxy's stands for; "" if it isn't one."""
-        return self._running.call(lambda: self.core.proxies.meaning(chain, chain))
-
-    def _request(
-        self,
-        source: str,
-        target: str,
-        port: str,
-        protocol: str,
-        family: str,
-        more: dict[str, Any],
-    ) -> tuple[Namespace, Request]:
-        """The namespace that sends, and the request; `more` are further fields of Request."""
-        more = {"source" if name == "source_address" else name: more[name] for name in more}
-        world = self._running.call(lambda: world_of(self.core))
-        origin = origin_of(self.core, source, world)
-        asker = self._running.call(lambda: asker_of(self.core, source, world, origin))
-        if name := name_in(target, world, asker):
-            number = port_of(target, port, protocol, world)
-            found = named_target(asker, name, number, family)
-            more.setdefault("http_host", name if number[0] == 80 else f"{name}:{number[0]}")
-        else:
-            outside = origin.name not in self.node_names() and self.node_of(origin.name) == ""
-            found = target_of(
-                world, target, port=port, protocol=protocol, outside=outside, family=family
-            )
-        return origin, Request(found.address, found.port, found.protocol.lower(), **more)
-
-    def exchange(
-        self,
-        source: str,
-        target: str,
-        *,
-        port: str = "",
-        protocol: str = "tcp",
-        family: str = "",
-        **request: Any,
-    ) -> Outcome:
-        """One real exchange as `probe` makes it, unwatched: quick, for traffic and for counting."""
-        origin, asked = self._request(source, target, port, protocol, family, request)
-        return exchange(origin, asked)
-
-    def send(self, source: str, packets: Any, wait: float = 0.3) -> Path:
-        """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
-        world = self._running.call(lambda: world_of(self.core))
-        origin = origin_of(self.core, source, world)
-        self.observations.append(self.observer().follow_packets(origin, packets, wait))
-        return self.observations[-1].path
-
-    def probe_until(
-        self, source: str, target: str, wanted: Callable[[Path], bool], tries: int = 64, **more: Any
-    ) -> Path:
-        """Probe until `wanted` holds of the path: every connection picks its backend anew.
-
-        Raises CheckFailedError where it never does.
-        """
-        path = self.probe(source, target, **more)
-        for _ in range(tries - 1):
-            if wanted(path):
-                return path
-            path = self.probe(source, target, **more)
-        if wanted(path):
-            return path
-        raise CheckFailedError(f"{tries} probes from {source} to {target}: none was as wanted")
 
 
 def documents_of(manifest: Manifest) -> list[Document]:

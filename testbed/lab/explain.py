@@ -17,7 +17,7 @@ from testbed.compare.spread import Spread
 from testbed.errors import TestbedError, UsageError
 from testbed.fabric.namespace import Namespace
 from testbed.flow import Path, path_to_json
-from testbed.flow.tuples import Flow
+from testbed.flow.tuples import Flow, endpoint
 from testbed.lab.places import cloud_of, origin_of, start_of, target_of, world_of
 from testbed.oracle.expectation import Verdict
 from testbed.oracle.prediction import Prediction, predict
@@ -180,6 +180,12 @@ def explain(
     `repeat` adds that many unwatched exchanges and their spread over backends. `request` are fields
     of probe.exchange.Request. Raises UsageError for words that mean nothing here.
     """
+    if protocol.lower() in ("", *_TALKED) and (
+        found := lab.looked_up(source, target, port, protocol, family)
+    ):
+        address, number, protocol, host = found
+        target, port, family = endpoint(address, number), "", ""
+        request.setdefault("http_host", host)
     question = ask(lab, source, target, port=port, protocol=protocol, family=family)
     seen = _send(lab, question, request)
     difference = compare(seen.path, question.predictions, question.world.addresses)

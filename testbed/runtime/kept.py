@@ -57,7 +57,7 @@ class KeeperHost:
         loop.add_reader(self._events, self._readable)
 
     @staticmethod
-    def start(lab: str, directory: Path) -> None:
+    def start(lab: str, directory: Path) -> shell.Process:
         """Start the keeper of a lab whose run directory is `directory`; it ends with the fabric."""
         path = directory / SOCKET_NAME
         path.unlink(missing_ok=True)
@@ -70,7 +70,7 @@ class KeeperHost:
             listener.bind(str(path))
             path.chmod(0o600)
             listener.listen(8)
-            shell.spawn(
+            return shell.spawn(
                 [sys.executable, "-m", "testbed.runtime.keeper"],
                 output=output,
                 input=listener.fileno(),

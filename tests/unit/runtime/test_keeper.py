@@ -1,0 +1,140 @@
+"""Programs in a keeper go on when the control plane that started them is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import TestbedError
+from testbed.runtime.hosts import Launch
+from testbed.runtime.kept import KeeperHost, KeptProgram
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    process = KeeperHost.start("unit-keeper", tmp_path)
+    yield tmp_path
+    process.kill()
+    process.wait()
+
+
+class Seen:
+    """What a host has been told of one program."""
+
+    def __init__(self) -> None:
+        self.printed = b""
+        self.code: int | None = None
+
+    def output(self, data: bytes) -> None:
+        self.printed += data
+
+    def exited(self, code: int) -> None:
+        self.code = code
+
+
+def in_loop(body: Callable[[asyncio.AbstractEventLoop], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with asyncio.timeout(20):
+            await body(asyncio.get_running_loop())
+
+    asyncio.run(run())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():
+        await asyncio.sleep(0.005)
+
+
+def launch(host: KeeperHost, seen: Seen, script: str, *, interactive: bool = False) -> KeptProgram:
+    asked = Launch("uid", "c", ["sh", "-c", script], {"WORD": "hello"}, "/", interactive)
+    return host.launch(asked, seen.output, seen.exited)
+
+
+def test_output_and_exit_code_arrive(directory: Path) -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop), Seen()
+        launch(host, seen, "echo $WORD; exit 3")
+        await until(lambda: seen.code is not None)
+        assert (seen.printed, seen.code) == (b"hello\n", 3)
+        host.close()
+
+    in_loop(body)
+
+
+def test_what_happens_without_a_control_plane_is_told_to_the_next(directory: Path) -> None:
+    flag = directory / "flag"
+
+    async def first(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop), Seen()
+        launch(
+            host, seen, f"echo one; while [ ! -e {flag} ]; do sleep 0.01; done; echo two; exit 5"
+        )
+        await until(lambda: seen.printed == b"one\n")
+        host.close()
+
+    async def second(loop: asyncio.AbstractEventLoop) -> None:
+        flag.touch()
+        await asyncio.sleep(0.1)
+        host, seen = KeeperHost(directory, loop, resume=True), Seen()
+        assert list(host.programs) == ["uid/c"]
+        program = host.adopt_program("uid/c", seen.output, seen.exited)
+        await until(lambda: program.code is not None)
+        assert (seen.printed, seen.code) == (b"two\n", 5)
+        host.close()
+
+    in_loop(first)
+    in_loop(second)
+
+
+def test_a_program_that_goes_on_can_be_given_input_and_ended(directory: Path) -> None:
+    async def first(loop: asyncio.AbstractEventLoop) -> None:
+        host = KeeperHost(directory, loop)
+        launch(host, Seen(), "cat", interactive=True)
+        host.close()
+
+    async def second(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop, resume=True), Seen()
+        assert host.programs["uid/c"]["environment"] == {"WORD": "hello"}
+        program = host.adopt_program("uid/c", seen.output, seen.exited)
+        program.write(b"back\n")
+        await until(lambda: seen.printed == b"back\n")
+        program.terminate()
+        await until(lambda: seen.code is not None)
+        assert seen.code == 128 + signal.SIGTERM
+        host.close()
+
+    in_loop(first)
+    in_loop(second)
+
+
+def test_programs_of_pods_that_are_gone_are_ended(directory: Path) -> None:
+    async def first(loop: asyncio.AbstractEventLoop) -> None:
+        host = KeeperHost(directory, loop)
+        launch(host, Seen(), "sleep 1000")
+        host.close()
+
+    async def second(loop: asyncio.AbstractEventLoop) -> None:
+        host = KeeperHost(directory, loop, resume=True)
+        host.drop_all_but(["another"])
+        assert host.ask("state")["programs"] == {}
+        host.close()
+
+    in_loop(first)
+    in_loop(second)
+
+
+def test_what_cannot_be_done_is_an_error_and_the_keeper_goes_on(directory: Path) -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> None:
+        host = KeeperHost(directory, loop)
+        with pytest.raises(FileNotFoundError):
+            host.launch(Launch("u", "c", ["true"], {}, "/no/such/place"), print, print)
+        with pytest.raises(TestbedError, match="KeyError"):
+            host.ask("listen", key="nobody", ports=[])
+        assert host.ask("state") == {"echoes": {}, "programs": {}}
+        host.close()
+
+    in_loop(body)
