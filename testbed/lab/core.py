@@ -6,62 +6,38 @@ import asyncio
 import ipaddress
 import random
 import socket
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed.api.admission import Admission, Settings
-from testbed.api.documents import Document, name_of, namespace_of
-from testbed.api.objects import EndpointSlice, NamespacedName, Node, Pod, Service
-from testbed.api.resources import ResourceType, by_kind, by_name
+from testbed.api.documents import Document
+from testbed.api.objects import Node
 from testbed.clock import LabClock
 from testbed.cloud.balancer import DataPlane
 from testbed.cloud.dataplane import Site
 from testbed.cloud.fake import FakeCloud
-from testbed.control.client import RegistryClient
-from testbed.control.controllers.base import Manager
-from testbed.control.controllers.daemonset import DaemonSetController
-from testbed.control.controllers.deployment import DeploymentController
-from testbed.control.controllers.endpoints import EndpointsController
-from testbed.control.controllers.endpointslice import EndpointSliceController
-from testbed.control.controllers.garbage import GarbageCollector
-from testbed.control.controllers.mirroring import EndpointSliceMirroringController
-from testbed.control.controllers.namespace import NamespaceController
 from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
-from testbed.control.controllers.node_lifecycle import NodeLifecycleController
-from testbed.control.controllers.replicaset import ReplicaSetController
-from testbed.control.controllers.scheduler import Scheduler
-from testbed.control.controllers.service_cidr import ServiceCIDRController, default_document
+from testbed.control.controllers.service_cidr import default_document
 from testbed.control.controllers.service_lb import ServiceController
-from testbed.control.controllers.statefulset import StatefulSetController
-from testbed.control.envelope import WriteOptions
 from testbed.control.journal import Journal
-from testbed.control.kubelet import Kubelet
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
-from testbed.control.registry import MERGE_PATCH, Registry
-from testbed.control.restore import restore
-from testbed.control.store import Store
 from testbed.emu.spec import Machine, TopologySpec
-from testbed.errors import UsageError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
 from testbed.lab import bootstrap
 from testbed.lab.addons import Addons
+from testbed.lab.control_plane import control_plane
 from testbed.lab.external import ExternalProxies
 from testbed.lab.impair import LabImpairments
+from testbed.lab.objects import Objects
 from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.lab.record import LabRecord
 from testbed.lab.resume import take_over_pods
 from testbed.lab.twin import Twin
 from testbed.lab.twinning import (
-    TwinKubelet,
     TwinPods,
-    TwinSlices,
-    recorded_pods,
-    recorded_slices,
     store_nodes,
     store_rest,
 )
@@ -83,22 +59,7 @@ if TYPE_CHECKING:
 API_PORT = 6443
 
 
-_APPLY = WriteOptions(manager="testbed", force=True, field_validation="Strict")
-
-
-@dataclass(slots=True)
-class ControlPlane:
-    """Store, registry and controllers of one lab."""
-
-    store: Store
-    registry: Registry
-    manager: Manager
-    client: RegistryClient
-    kubelet: Kubelet
-    lifecycle: NodeLifecycleController
-
-
-class LabCore:
+class LabCore(Objects):
     """Control plane, Pods, proxies and cloud of one lab, on a fabric that stands already.
 
     `wake` is called when controllers have work outside of `settle` (timers, health checks). With
@@ -130,7 +91,9 @@ class LabCore:
         images = Images.load(options.images)
         self.keeper = self._keeper(directory)
         self.sandboxes = Sandboxes(fabric, loop, directory, self.plan_pod, images, self.keeper)
-        self.control = self._control_plane()
+        self.control = control_plane(
+            options, directory, self.clock, self.sandboxes, self._random, self._wake, twin
+        )
         self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
         self.external = ExternalProxies(self.control.store, loop, options.proxy_quiet)
         self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
@@ -164,39 +127,6 @@ class LabCore:
         )
         networks = ClusterNetworks(options.cluster_cidrs, options.service_cidrs, nodes, strangers)
         return pod_network(options.pod_network, networks)
-
-    def _control_plane(self) -> ControlPlane:
-        directory = run_directory(self.fabric.lab)
-        store = Store(self.clock, Journal(directory) if self.options.keep else None)
-        settings = Settings(service_cidrs=self.options.service_cidrs)
-        admission = Admission(settings, rng=self._random)
-        restore(store, admission)
-        registry = Registry(store, admission, self.clock, source=self._random)
-        client = RegistryClient(registry, self.clock)
-        manager = Manager(store, self.clock, self._wake)
-        kubelet = Kubelet(client, self.sandboxes)
-        slices = EndpointSliceController(client)
-        if self.twin is not None:
-            kubelet = TwinKubelet(client, self.sandboxes, recorded_pods(self.twin))
-            slices = TwinSlices(client, recorded_slices(self.twin))
-        lifecycle = NodeLifecycleController(client, kubelet.silent_for)
-        self.sandboxes.exited = kubelet.exited
-        manager.add(
-            DeploymentController(client),
-            ReplicaSetController(client),
-            StatefulSetController(client),
-            DaemonSetController(client),
-            Scheduler(client),
-            kubelet,
-            slices,
-            EndpointsController(client),
-            EndpointSliceMirroringController(client),
-            ServiceCIDRController(client),
-            lifecycle,
-            NamespaceController(client),
-            GarbageCollector(client),
-        )
-        return ControlPlane(store, registry, manager, client, kubelet, lifecycle)
 
     def _cloud(self) -> FakeCloud | None:
         balancers = self.topology.with_role("balancer")
@@ -391,80 +321,10 @@ class LabCore:
             self.keeper.close()
         self.addons.close()
 
-    # reading
-
-    def nodes(self) -> list[Node]:
-        """The Nodes, in order of their names."""
-        return [Node.from_document(d) for d in self.control.store.list("nodes")]
-
-    def pods(self, namespace: str | None = None) -> list[Pod]:
-        """The Pods, in order of namespace and name."""
-        return [Pod.from_document(d) for d in self.control.store.list("pods", namespace)]
-
-    def services(self, namespace: str | None = None) -> list[Service]:
-        """The Services, in order of namespace and name."""
-        return [Service.from_document(d) for d in self.control.store.list("services", namespace)]
-
-    def slices_of(self, service: NamespacedName) -> list[Document]:
-        """The EndpointSlices of a Service, in order of their names."""
-        return [
-            document
-            for document in self.control.store.list("endpointslices", service.namespace)
-            if EndpointSlice.from_document(document).service == service
-        ]
-
     def plan_pod(self, namespace: str, node: str, addresses: Sequence[str]) -> Plan:
         """What a Pod's namespace and links are made from."""
         document = self.control.store.get("nodes", "", node)
         return self.network.pod_plan(namespace, Node.from_document(document), addresses)
-
-    # writing
-
-    def apply(
-        self, documents: Iterable[Document], tell: Callable[[str], None] = lambda line: None
-    ) -> list[str]:
-        """Apply manifests; one line each, in kubectl's words, which `tell` gets at once.
-
-        Raises UsageError, before anything is applied, where a kind isn't known, and StatusError at
-        the first that is refused (an unknown field too): those before it stay applied.
-        """
-        documents, lines = list(documents), []
-        for document in documents:
-            resource_of(document)
-        for document in documents:
-            word, outcome = self.control.registry.apply(document, options=_APPLY)
-            lines.append(f"{describe(outcome.document)} {word}")
-            tell(lines[-1])
-        return lines
-
-    def find(self, resource: str, key: NamespacedName) -> Document:
-        """An object by resource name; raises UsageError where it isn't there."""
-        kind = by_name(resource)
-        if kind is None:
-            raise UsageError(f"no resource {resource!r}")
-        return self.control.registry.get(kind, key.namespace if kind.namespaced else "", key.name)
-
-    def scale(self, workload: str, replicas: int) -> None:
-        """Scale `deployment/NAME` and the like; raises UsageError for what can't be scaled."""
-        word, _, name = workload.partition("/")
-        kind = by_name(word if word.endswith("s") else f"{word}s")
-        if kind is None or "scale" not in kind.subresources or not name:
-            raise UsageError(f"{workload!r} can't be scaled: write deployment/NAME")
-        patch = {"spec": {"replicas": replicas}}
-        self.control.registry.patch(kind, "default", name, MERGE_PATCH, patch)
-
-    def patch(
-        self, resource: str, key: NamespacedName, patch: Document, subresource: str = ""
-    ) -> Document:
-        """Merge-patch an object (or its status)."""
-        kind = by_name(resource)
-        if kind is None:
-            raise UsageError(f"no resource {resource!r}")
-        namespace = key.namespace if kind.namespaced else ""
-        outcome = self.control.registry.patch(
-            kind, namespace, key.name, MERGE_PATCH, patch, subresource=subresource
-        )
-        return outcome.document
 
     # failures
 
@@ -503,16 +363,6 @@ class LabCore:
             document = self.control.store.get("nodes", "", node)
             self._start_proxy(Node.from_document(document))
 
-    def delete(self, documents: Iterable[Document]) -> list[str]:
-        """Delete what manifests name; raises StatusError for what isn't there."""
-        lines = []
-        for document in documents:
-            resource = resource_of(document)
-            namespace = (namespace_of(document) or "default") if resource.namespaced else ""
-            self.control.registry.delete(resource, namespace, name_of(document))
-            lines.append(f"{describe(document)} deleted")
-        return lines
-
 
 def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine, directory: Path) -> Site:
     """Where a balancer of the topology stands: its cable to the router, and the VIPs it serves."""
@@ -528,21 +378,3 @@ def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine, directory
         ranges=topology.networks.vips,
         directory=directory,
     )
-
-
-def resource_of(document: Document) -> ResourceType:
-    """The resource type of a manifest; raises UsageError for a kind that isn't known."""
-    found = by_kind(document["apiVersion"], document["kind"])
-    if found is None:
-        raise UsageError(
-            f"{name_of(document) or 'an object without a name'}: no matches for kind "
-            f'"{document["kind"]}" in version "{document["apiVersion"]}"'
-        )
-    return found
-
-
-def describe(document: Document) -> str:
-    """`deployment.apps/my-app`, as kubectl names objects."""
-    group, _, _ = document["apiVersion"].rpartition("/")
-    kind = document["kind"].lower()
-    return f"{kind}.{group}/{name_of(document)}" if group else f"{kind}/{name_of(document)}"

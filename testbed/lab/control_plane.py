@@ -1,0 +1,91 @@
+"""The control plane of a lab, put together: store, registry, controllers, kubelet."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.api.admission import Admission, Settings
+from testbed.clock import Clock
+from testbed.control.client import RegistryClient
+from testbed.control.controllers.base import Manager
+from testbed.control.controllers.daemonset import DaemonSetController
+from testbed.control.controllers.deployment import DeploymentController
+from testbed.control.controllers.endpoints import EndpointsController
+from testbed.control.controllers.endpointslice import EndpointSliceController
+from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.mirroring import EndpointSliceMirroringController
+from testbed.control.controllers.namespace import NamespaceController
+from testbed.control.controllers.node_lifecycle import NodeLifecycleController
+from testbed.control.controllers.replicaset import ReplicaSetController
+from testbed.control.controllers.scheduler import Scheduler
+from testbed.control.controllers.service_cidr import ServiceCIDRController
+from testbed.control.controllers.statefulset import StatefulSetController
+from testbed.control.journal import Journal
+from testbed.control.kubelet import Kubelet
+from testbed.control.registry import Registry
+from testbed.control.restore import restore
+from testbed.control.store import Store
+from testbed.lab.options import LabOptions
+from testbed.lab.twin import Twin
+from testbed.lab.twinning import TwinKubelet, TwinSlices, recorded_pods, recorded_slices
+from testbed.runtime.sandboxes import Sandboxes
+
+
+@dataclass(slots=True)
+class ControlPlane:
+    """Store, registry and controllers of one lab."""
+
+    store: Store
+    registry: Registry
+    manager: Manager
+    client: RegistryClient
+    kubelet: Kubelet
+    lifecycle: NodeLifecycleController
+
+
+def control_plane(
+    options: LabOptions,
+    directory: Path,
+    clock: Clock,
+    sandboxes: Sandboxes,
+    source: random.Random,
+    wake: Callable[[], None],
+    twin: Twin | None,
+) -> ControlPlane:
+    """Make the control plane of a lab whose run directory is `directory`.
+
+    A journal that is there already is taken up, its allocations with it. In a `twin`, recorded Pods
+    and slices stay as they were recorded. `wake` is the manager's.
+    """
+    store = Store(clock, Journal(directory) if options.keep else None)
+    admission = Admission(Settings(service_cidrs=options.service_cidrs), rng=source)
+    restore(store, admission)
+    registry = Registry(store, admission, clock, source=source)
+    client = RegistryClient(registry, clock)
+    manager = Manager(store, clock, wake)
+    kubelet = Kubelet(client, sandboxes)
+    slices = EndpointSliceController(client)
+    if twin is not None:
+        kubelet = TwinKubelet(client, sandboxes, recorded_pods(twin))
+        slices = TwinSlices(client, recorded_slices(twin))
+    lifecycle = NodeLifecycleController(client, kubelet.silent_for)
+    sandboxes.exited = kubelet.exited
+    manager.add(
+        DeploymentController(client),
+        ReplicaSetController(client),
+        StatefulSetController(client),
+        DaemonSetController(client),
+        Scheduler(client),
+        kubelet,
+        slices,
+        EndpointsController(client),
+        EndpointSliceMirroringController(client),
+        ServiceCIDRController(client),
+        lifecycle,
+        NamespaceController(client),
+        GarbageCollector(client),
+    )
+    return ControlPlane(store, registry, manager, client, kubelet, lifecycle)
