@@ -81,8 +81,10 @@ class NodeProxies:
         if proxy is not None:
             self._timers.pop(node).cancel()
             self._health.pop(node).close()
-            proxy.cleanup()
-            proxy.close()
+            try:
+                proxy.cleanup()
+            finally:
+                proxy.close()
 
     def _look_again(self, node: str) -> None:
         """Check the node's rules after a sync period. Source: canary chains, K-69."""
