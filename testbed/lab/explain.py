@@ -328,6 +328,5 @@ def spread_text(spread: Spread) -> str:
         wanted = f"{share * total:7.1f} expected" if share is not None else "    not expected"
         lines.append(f"  {name:<{width}}  {seen:6}  {wanted}")
     lines += [f"  {kind}: {number}" for kind, number in spread.failed.items()]
-    words = "as expected" if spread.agrees else "not as expected"
-    lines.append(f"  chi-square p = {spread.p:.3g}: {words}")
+    lines.append(f"  chi-square p = {spread.p:.3g}: {spread.words}")
     return "\n".join(lines) + "\n"
