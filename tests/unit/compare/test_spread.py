@@ -50,8 +50,8 @@ def test_an_unlikely_spread_is_said_to_be_and_still_agrees() -> None:
 
 
 def test_a_backend_that_gets_nothing_of_ten_differs_whatever_the_probability() -> None:
-    shares = {name: 0.1 for name in "abcdefghij"}
-    counts = {name: 11 for name in "abcdefghi"} | {"a": 12}
+    shares = dict.fromkeys("abcdefghij", 0.1)
+    counts = dict.fromkeys("abcdefghi", 11) | {"a": 12}
     spread = Spread(counts, shares, {})
     assert spread.p > 1e-5
     assert not spread.agrees
