@@ -218,6 +218,7 @@ class Cluster(Packets, Surroundings):
     def set_proxy(self, mode: str, node: str | None = None) -> None:
         """Change the proxy mode of one node, or of all; the other mode's rules are removed."""
         nodes = self.node_names() if node is None else [node]
+        self.options.with_proxy(nodes[0], mode).check_nodes(self.node_names())
 
         def change() -> None:
             for each in nodes:

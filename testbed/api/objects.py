@@ -207,7 +207,7 @@ class EndpointSlice:
             address_type=doc.get("addressType") or "",
             endpoints=tuple(Endpoint.from_document(e) for e in doc.get("endpoints") or ()),
             ports=tuple(
-                EndpointPort(p.get("name"), p.get("protocol") or "TCP", p.get("port"))
+                EndpointPort(p.get("name", ""), p.get("protocol") or "TCP", p.get("port"))
                 for p in doc.get("ports") or ()
             ),
         )

@@ -150,6 +150,7 @@ def _list(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
         "proxy": cluster.options.proxy,
         "namespaces": rows,
         "services": [_summary(service) for service in cluster.services()],
+        "problems": cluster.in_loop(lambda: cluster.core.proxies.problems),
     }
 
 
@@ -170,7 +171,15 @@ def _proxy_explain(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[s
     return cluster.core.proxies.find(arguments["subject"], arguments["nodes"])
 
 
+def _proxy_set(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
+    nodes = arguments["nodes"] or cluster.node_names()
+    for node in nodes:
+        cluster.set_proxy(arguments["mode"], node)
+    return [f"{node}: {arguments['mode']}" for node in nodes]
+
+
 HANDLERS: dict[str, Handler] = {
+    "proxy-set": _proxy_set,
     "proxy-explain": _proxy_explain,
     "apply": _apply,
     "delete": _delete,

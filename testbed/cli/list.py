@@ -47,4 +47,6 @@ def run(args: argparse.Namespace) -> int:
     ]
     print()
     print(table(("SERVICE", "TYPE", "ADDRESSES", "PORTS"), services))
+    for problem in lab["problems"]:
+        print(f"\nproblem: {problem}")
     return EXIT_OK

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testbed.cli.options import add_lab
 from testbed.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_objects(render)
     render.add_argument("-o", "--output", metavar="DIR", help="write NODE.FAMILY.MODE files there")
     _add_settings(render)
+    change = actions.add_parser(
+        "set",
+        help="change the proxy mode of a running lab, or of some of its nodes",
+        description="Change the proxy mode of a running lab's nodes; the other mode's rules go.",
+    )
+    change.add_argument("mode", choices=[*MODES, "none"])
+    change.add_argument("--node", action="append", default=[], help="only this one; repeats")
+    add_lab(change)
     explain = actions.add_parser(
         "explain",
         help="say what a chain, set or element stands for",
@@ -49,7 +58,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Run the action that `args` name; returns the exit code."""
+    if args.action == "set":
+        return _set(args)
     return _render(args) if args.action == "render" else _explain(args)
+
+
+def _set(args: argparse.Namespace) -> int:
+    from testbed.cli import daemon
+
+    for line in daemon.ask(args.lab, "proxy-set", mode=args.mode, nodes=args.node):
+        print(line)
+    return EXIT_OK
 
 
 def _add_objects(parser: argparse.ArgumentParser) -> None:

@@ -94,7 +94,7 @@ class LabCore(Objects):
         self.control = control_plane(
             options, directory, self.clock, self.sandboxes, self._random, self._wake, twin
         )
-        self.proxies = NodeProxies(self.control.store, self.clock, self._wake)
+        self.proxies = NodeProxies(self.control.store, self.clock, self._wake, self._report_problem)
         self.external = ExternalProxies(self.control.store, loop, options.proxy_quiet)
         self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
         self.control.kubelet.node_resolver = self.addons.dns.outside
@@ -102,6 +102,13 @@ class LabCore(Objects):
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
         self._settling = asyncio.Lock()
+
+    def _report_problem(self, resource: str, name: str, reason: str, message: str) -> None:
+        """An Event on the object that a problem concerns, if it is still there."""
+        namespace, _, bare = name.rpartition("/")
+        document = self.control.store.find(resource, namespace, bare)
+        if document is not None:
+            self.control.client.event(document, "Warning", reason, message)
 
     # construction
 

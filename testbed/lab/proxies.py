@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from testbed.api.documents import name_of, namespace_of
 from testbed.api.objects import (
@@ -29,18 +30,30 @@ log = logging.getLogger(__name__)
 SYNC_PERIOD = 30.0
 
 
+#: Told of a problem: resource, the object's name (`namespace/name`), reason, message.
+Reporter: TypeAlias = Callable[[str, str, str, str], None]
+
+
 class NodeProxies:
     """Feeds every node's proxy with what kube-proxy watches.
 
     Source: cmd/kube-proxy: Services without label service-proxy-name and not headless, slices
     without the headless label, the own Node. `wake` is called when a sync is due by itself: rules
-    that were refused are tried again, and lost ones put back, once every sync period.
+    that were refused are tried again, and lost ones put back, once every sync period. `report` is
+    told what a proxy can't do: (resource, object, reason, message), once for each message.
     """
 
-    def __init__(self, store: Store, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, wake: Callable[[], None], report: Reporter
+    ) -> None:
         self._store = store
         self._clock = clock
         self._wake = wake
+        self._report = report
+        self._reported: set[tuple[str, str]] = set()
+        #: Since when a change waits for a sync, by node (the clock's `now`).
+        self._since: dict[str, float] = {}
+        self._refused: set[str] = set()
         self._timers: dict[str, Timer] = {}
         self._to_check: set[str] = set()
         self._syncing = False
@@ -69,27 +82,36 @@ class NodeProxies:
         if own is not None:
             proxy.set_node(Node.from_document(own))
             health.set_node(Node.from_document(own))
-        self._changed.add(node)
+        self._change(node)
         self._look_again(node)
+
+    def _change(self, node: str) -> None:
+        self._changed.add(node)
+        self._since.setdefault(node, self._clock.now())
 
     def remove(self, node: str) -> None:
         """Take a node's proxy away, with its rules and health ports."""
         proxy = self._proxies.pop(node, None)
         self._changed.discard(node)
         self._to_check.discard(node)
+        self._refused.discard(node)
+        self._since.pop(node, None)
         self._explainers = []
         if proxy is not None:
             self._timers.pop(node).cancel()
             self._health.pop(node).close()
-            proxy.cleanup()
-            proxy.close()
+            try:
+                proxy.cleanup()
+            finally:
+                proxy.close()
 
     def _look_again(self, node: str) -> None:
         """Check the node's rules after a sync period. Source: canary chains, K-69."""
 
         def due() -> None:
             self._look_again(node)
-            self._to_check.add(node)
+            (self._changed if node in self._refused else self._to_check).add(node)
+            self._health[node].retry()
             self._wake()
 
         self._timers[node] = self._clock.call_later(SYNC_PERIOD, due)
@@ -161,16 +183,35 @@ class NodeProxies:
         finally:
             self._syncing = False
         for node, outcome in zip([*nodes, *checks], outcomes, strict=True):
-            if isinstance(outcome, RuleError):
-                log.warning("%s: %s", node, outcome)
-            elif isinstance(outcome, BaseException):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, RuleError):
                 raise outcome
-            elif node in self._proxies:
-                for family, services in self._proxies[node].healths().items():
-                    self._health[node].synced(family, services)
+            if node in self._proxies:
+                self._conclude(node, refused=isinstance(outcome, RuleError))
         waiting, self._waiting = self._waiting, []
         for change in waiting:
             change()
+
+    def _conclude(self, node: str, *, refused: bool) -> None:
+        """After a node's sync: its health, and what it could not do."""
+        health = self._health[node]
+        if refused:
+            self._refused.add(node)
+        else:
+            self._refused.discard(node)
+            self._since.pop(node, None)
+            for family, services in self._proxies[node].healths().items():
+                health.synced(family, services)
+        health.waiting(self._since.get(node))
+        for line in self._proxies[node].problems:
+            self._tell_once(("nodes", node), "ProxyProblem", line)
+        for (_, service), line in health.problems.items():
+            self._tell_once(("services", str(service)), "FailedToStartServiceHealthcheck", line)
+
+    def _tell_once(self, about: tuple[str, str], reason: str, line: str) -> None:
+        if (about[1], line) not in self._reported:
+            self._reported.add((about[1], line))
+            log.warning("%s: %s", about[1], line)
+            self._report(*about, reason, line)
 
     def close(self) -> None:
         """Close the proxies' health ports and sockets; the rules stay."""
@@ -188,7 +229,7 @@ class NodeProxies:
             for node in list(self._proxies) if nodes is None else nodes:
                 if node in self._proxies:
                     tell(self._proxies[node])
-                    self._changed.add(node)
+                    self._change(node)
 
         if self._syncing:
             self._waiting.append(change)

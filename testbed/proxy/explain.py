@@ -120,6 +120,8 @@ class Explainer:
     def _addresses(self, query: str) -> list[Explanation]:
         """Service addresses and endpoints that are `query`, with or without the port.
 
+        All of a Service's, where `query` is its name (`namespace/name`, `namespace/name:port`).
+
         A node port is `PORT`, `:PORT` or, where no Service has the address, `ADDRESS:PORT`.
         """
         wanted = query.removeprefix("[").removesuffix("]") if query.endswith("]") else query
@@ -127,9 +129,10 @@ class Explainer:
         node_ports = []
         for name in sorted(self._state.services):
             info = self._state.services[name]
+            by_name = query in (str(name), str(name.service))
             for what, address, port in _captured(info):
                 found = f"{what} of Service {name}", info, address, port
-                if address and wanted in (address, join_host_port(address, port)):
+                if by_name or (address and wanted in (address, join_host_port(address, port))):
                     out.append(self._address(*found))
                 if not address and str(port) in (query, query.rpartition(":")[2]):
                     node_ports.append(found)

@@ -23,6 +23,8 @@ from testbed.proxy.health_status import ServiceHealth
 log = logging.getLogger(__name__)
 
 PROXY_PORT = 10256
+#: Seconds that a change may wait before the proxy counts as unhealthy: two sync periods.
+UNHEALTHY_AFTER = 60.0
 #: A node with this taint is about to go: load balancers shall leave it (K-62).
 TAINT_SCALE_DOWN = "ToBeDeletedByClusterAutoscaler"
 
@@ -46,6 +48,7 @@ class NodeHealth:
         self._loop = loop
         self._clock = clock
         self._eligible = True
+        self._waiting_since: float | None = None
         self._synced: dict[str, float] = {}
         self._services: dict[tuple[str, NamespacedName], ServiceHealth] = {}
         self._listeners: dict[tuple[str, NamespacedName], _Listener] = {}
@@ -55,6 +58,16 @@ class NodeHealth:
     def set_node(self, node: Node) -> None:
         """Take in the node's own object."""
         self._eligible = not node.deleting and TAINT_SCALE_DOWN not in node.taints
+
+    def waiting(self, since: float | None) -> None:
+        """Changes wait for a sync since that moment (the clock's `now`); None: nothing waits."""
+        self._waiting_since = since
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no change has waited longer than two sync periods (K-62)."""
+        since = self._waiting_since
+        return since is None or self._clock.now() - since <= UNHEALTHY_AFTER
 
     def synced(self, family: str, services: Mapping[NamespacedName, ServiceHealth]) -> None:
         """The family's rules are written; from now on these are its health check node ports."""
@@ -67,6 +80,11 @@ class NodeHealth:
                 self._end(key)
         for key, health in wanted.items():
             self._services[key] = health
+        self.retry()
+
+    def retry(self) -> None:
+        """Open the health check node ports that could not be opened before."""
+        for key, health in self._services.items():
             if key not in self._listeners:
                 self._begin(key, health.port)
 
@@ -109,24 +127,29 @@ class NodeHealth:
 
     def _service_answer(self, key: tuple[str, NamespacedName]) -> Answer:
         health = self._services[key]
-        status = HTTPStatus.OK if health.is_healthy(True) else HTTPStatus.SERVICE_UNAVAILABLE
-        return status, health.headers(), health.body(True)
+        good = health.is_healthy(self.healthy)
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, health.headers(), health.body(self.healthy)
 
     def _proxy_answer(self, path: str) -> Answer:
         """`/healthz` asks whether the node takes traffic, `/livez` only whether the proxy works."""
         if path not in ("/healthz", "/livez"):
             return HTTPStatus.NOT_FOUND, {"Content-Type": "text/plain"}, "404 page not found\n"
+        now = self._clock.wall()
+        healthy = self.healthy
+        # Upstream says "now" while it is healthy, and since when it is not otherwise.
+        updated = now if healthy else max(self._synced.values(), default=now)
         fields: dict[str, object] = {
-            "lastUpdated": _timestamp(max(self._synced.values(), default=self._clock.wall())),
-            "currentTime": _timestamp(self._clock.wall()),
+            "lastUpdated": _timestamp(updated),
+            "currentTime": _timestamp(now),
         }
-        healthy = True
         if path == "/healthz":
-            healthy = fields["nodeEligible"] = self._eligible
+            fields["nodeEligible"] = self._eligible
+            healthy = healthy and self._eligible
         headers = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
         status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         families = {
-            family: {"lastUpdated": _timestamp(moment), "healthy": True}
+            family: {"lastUpdated": _timestamp(moment), "healthy": self.healthy}
             for family, moment in self._synced.items()
         }
         body = json.dumps({**fields, "healthy": healthy, "status": families})

@@ -18,6 +18,9 @@ from testbed.api.objects import (
 )
 from testbed.proxy.addresses import is_zero_cidr, parse_cidr, parse_ip
 
+#: The protocols that Services have; rules for others can't be made.
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+
 
 class ServicePortName(NamedTuple):
     """The key of everything the proxy does: one port of one Service, in one protocol.
@@ -119,6 +122,9 @@ def service_ports(service: Service, family: str) -> ServicePorts:
     health_port = service.health_check_node_port if service.type == "LoadBalancer" else 0
     ports: dict[ServicePortName, ServicePortInfo] = {}
     for port in service.ports:
+        if port.protocol not in PROTOCOLS or not (0 < port.port < 65536 > port.node_port >= 0):
+            problems.append(f"Service {service.key}: port {port.port}/{port.protocol} can't be")
+            continue
         name = ServicePortName(service.key.namespace, service.key.name, port.name, port.protocol)
         ports[name] = ServicePortInfo(
             name=name,

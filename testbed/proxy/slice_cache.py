@@ -16,7 +16,7 @@ from testbed.api.objects import (
 )
 from testbed.proxy.addresses import parse_ip
 from testbed.proxy.endpoint import EndpointInfo, endpoint_text
-from testbed.proxy.service_port import ServicePortName
+from testbed.proxy.service_port import PROTOCOLS, ServicePortName
 
 #: Endpoints in the order of rules: by the text `ip:port`, so 10.0.0.10:80 is before 10.0.0.2:80.
 Endpoints: TypeAlias = tuple[EndpointInfo, ...]
@@ -103,6 +103,13 @@ class EndpointSliceCache:
         for port in piece.ports:
             if port.name is None or not port.port:
                 problems.append(f"EndpointSlice {piece.key}: a port without {_lacking(port)}")
+                continue
+            # The API checks neither; kube-proxy would hand them to the kernel, which refuses all.
+            if not 0 < port.port < 65536:
+                problems.append(f"EndpointSlice {piece.key}: {port.port} is no port number")
+                continue
+            if port.protocol not in PROTOCOLS:
+                problems.append(f"EndpointSlice {piece.key}: protocol {port.protocol!r}")
                 continue
             name = ServicePortName(service.namespace, service.name, port.name, port.protocol)
             by_text = found.setdefault(name, {})

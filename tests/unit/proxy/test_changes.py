@@ -165,7 +165,12 @@ def test_conntrack_is_cleaned_when_endpoints_of_a_service_with_udp_change_and_on
         ([service(), piece("fd00::1")], "EndpointSlice default/web-1: fd00::1 is not IPv4"),
         ([service(), piece("10.0.0.1x")], "'10.0.0.1x' is not an IP address"),
         ([service(), piece("10.0.0.1", ports=[{"name": "http"}])], "a port without a number"),
-        ([service(), piece("10.0.0.1", ports=[{"port": 80}])], "a port without a name"),
+        ([service(), piece("10.0.0.1", ports=[{"name": None, "port": 80}])], "without a name"),
+        ([service(), piece("10.0.0.1", ports=[{"name": "http", "port": 70000}])], "no port number"),
+        (
+            [service(), piece("10.0.0.1", ports=[{"name": "http", "port": 80, "protocol": "FOO"}])],
+            "protocol 'FOO'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_and_the_rest_works(objects: list[Any], named: str) -> None:
