@@ -109,6 +109,7 @@ class StatusError(UsageError):
         self.reason = reason
         self.message = message
         self.details: Document = details or {}
+        self._detailed = details is not None
         super().__init__(" ".join(message.split("\n")))
 
     def document(self) -> Document:
@@ -122,7 +123,7 @@ class StatusError(UsageError):
         }
         if self.reason:
             status["reason"] = self.reason
-        if self.details:
+        if self._detailed:
             status["details"] = self.details
         status["code"] = self.code
         return status

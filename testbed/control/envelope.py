@@ -180,12 +180,9 @@ def patch_refused(error: PatchError) -> status.StatusError:
     """Source: apiserver patch.go applyJSPatch, interpretStrategicMergePatchError."""
     if error.malformed:
         return status.bad_request(str(error))
-    return status.StatusError(
-        422,
-        "Invalid",
-        "the server rejected our request due to an error in our request",
-        {"causes": [{"reason": "UnexpectedServerResponse", "message": str(error)}]},
-    )
+    message = "the server rejected our request due to an error in our request"
+    # Details, though empty: kubectl prints the message only where there are some.
+    return status.StatusError(422, "Invalid", message, {})
 
 
 def stale(resource: ResourceType, name: str) -> status.StatusError:

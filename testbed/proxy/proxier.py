@@ -6,6 +6,7 @@ Each family is an instance of its own (`_Family`); `Proxier` hands every object 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeAlias, TypeVar
@@ -70,8 +71,10 @@ class _Backend(Generic[R]):
         return self._applier.rules_of(table, chain)
 
     def cleanup(self) -> None:
-        self._applier.cleanup()
-        self._applier.close()
+        try:
+            self._applier.cleanup()
+        finally:
+            self._applier.close()
 
     def close(self) -> None:
         self._applier.close()
@@ -125,10 +128,10 @@ class _Family:
         return report
 
     def stop(self) -> None:
-        """Remove this mode's rules."""
-        if self.backend is not None:
-            self.backend.cleanup()
-            self.backend = None
+        """Remove this mode's rules; the backend is gone even where the kernel refuses that."""
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            backend.cleanup()
 
 
 class Proxier:
@@ -192,11 +195,12 @@ class Proxier:
 
     def set_config(self, config: KubeProxyConfiguration) -> None:
         """Change the settings; another mode removes the old one's rules first."""
-        if config.mode != self._config.mode:
-            for each in self._families.values():
-                each.stop()
-        self._config = _as_possible(config, self._namespace)
-        self._configure()
+        try:
+            if config.mode != self._config.mode:
+                self.cleanup()
+        finally:
+            self._config = _as_possible(config, self._namespace)
+            self._configure()
 
     def _configure(self) -> None:
         if self._node is None:
@@ -287,9 +291,10 @@ class Proxier:
         }
 
     def cleanup(self) -> None:
-        """Remove every rule of ours from the node."""
-        for each in self._families.values():
-            each.stop()
+        """Remove every rule of ours from the node; one family's trouble doesn't spare the other."""
+        with ExitStack() as stack:
+            for each in self._families.values():
+                stack.callback(each.stop)
 
     def close(self) -> None:
         """Give the sockets back; the rules stay."""

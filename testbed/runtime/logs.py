@@ -14,6 +14,11 @@ from typing import Protocol
 _PIECE = 65536
 
 
+#: How large a log file grows, in bytes: they lie in /run, which is memory. Source: kubelet's
+#: containerLogMaxSize.
+SIZE_LIMIT = 10 << 20
+
+
 class LogRequest(Protocol):
     """What part of a log is wanted (control.apiserver.pods.LogOptions)."""
 
@@ -51,6 +56,7 @@ class ContainerLog:
         self.closed = False
         self._clock = clock
         self._file = path.open("ab", buffering=0)
+        self._full = False
         self._size = 0
         #: Of every line: where it begins, and when (seconds since the epoch).
         self._starts: list[int] = []
@@ -63,7 +69,12 @@ class ContainerLog:
             self._size = len(data)
 
     def append(self, data: bytes) -> None:
-        """Something was printed."""
+        """Something was printed; what comes after SIZE_LIMIT is dropped, and a line says so."""
+        if self._full:
+            return
+        if self._size + len(data) > SIZE_LIMIT:
+            self._full = True
+            data = f"\n[the log has reached {SIZE_LIMIT} bytes; the rest is dropped]\n".encode()
         self._note(data, self._clock())
         self._file.write(data)
         self._size += len(data)

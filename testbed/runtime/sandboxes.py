@@ -247,7 +247,9 @@ class Sandboxes:
         for application in sandbox.applications.values():
             application.close()
         for container in [*sandbox.programs, *sandbox.echoes, *sandbox.applications]:
-            self._logs[sandbox.request.key, container].close()
+            log = self._logs[sandbox.request.key, container]
+            log.close()
+            log.path.unlink(missing_ok=True)
         shutil.rmtree(sandbox.directory, ignore_errors=True)
 
     # PodRuntime: containers

@@ -23,7 +23,7 @@ Key: TypeAlias = tuple[str, str]
 
 #: More passes than any converging set of controllers needs; past it something feeds itself.
 PASS_LIMIT = 10_000
-#: Seconds until a write that was refused is tried again.
+#: Seconds until a write that was refused, or work that failed in an unforeseen way, is tried again.
 REFUSED_RETRY = 5.0
 
 
@@ -101,7 +101,14 @@ class Controller:
             except StatusError as error:
                 log.warning("%s %s: %s", type(self).__name__, "/".join(key), error)
                 again[key] = RetryError(REFUSED_RETRY, str(error))
+            except Exception as error:
+                again[key] = self.unforeseen(key, error)
         return again
+
+    def unforeseen(self, key: Key, error: Exception) -> RetryError:
+        """Log a mistake of our own, so that one object's trouble stays its own; look again."""
+        log.error("%s %s", type(self).__name__, "/".join(key), exc_info=error)
+        return RetryError(REFUSED_RETRY, repr(error))
 
 
 class Manager:
@@ -160,7 +167,12 @@ class Manager:
             self._running = False
 
     def _reconcile(self, controller: Controller, keys: Sequence[Key]) -> None:
-        for key, retry in controller.reconcile_all(keys).items():
+        try:
+            again = controller.reconcile_all(keys)
+        except Exception as error:
+            # The queue is empty already: what this pass has not done must come back.
+            again = {key: controller.unforeseen(key, error) for key in keys}
+        for key, retry in again.items():
             if retry.after <= 0:
                 self._queues[controller][key] = None
                 continue

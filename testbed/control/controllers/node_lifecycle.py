@@ -1,15 +1,17 @@
 """Node lifecycle: a node whose kubelet falls silent becomes NotReady, and its Pods are moved.
 
-Source: pkg/controller/nodelifecycle and tainteviction. Silence is told by `silent_for`, which the
-lab gives: seconds since the node's kubelet was last heard, None while it is heard.
+Pods leave a node that is tainted NoExecute or deleted, too.
+
+Source: pkg/controller/nodelifecycle, tainteviction and podgc. Silence is told by
+`silent_for`, which the lab gives: seconds since the node's kubelet was last heard, None while it is
+heard.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
 
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.control import pods
@@ -25,7 +27,8 @@ from testbed.control.store import Event, NotFoundError
 #: Silence after which a node is no longer trusted. Source: --node-monitor-grace-period.
 GRACE_PERIOD = 50.0
 UNREACHABLE = "node.kubernetes.io/unreachable"
-NOT_READY = "node.kubernetes.io/not-ready"
+#: Time that a deleted node has to come back before its Pods go. Source: podgc quarantineTime.
+QUARANTINE = 40.0
 _MESSAGE = "Kubelet stopped posting node status."
 
 
@@ -35,26 +38,53 @@ class NodeLifecycleController(Controller):
     def __init__(self, api: ClusterApi, silent_for: Callable[[str], float | None]) -> None:
         super().__init__(api)
         self._silent_for = silent_for
+        #: When nodes with Pods were first missed, on the lab's clock.
+        self._missed: dict[str, float] = {}
+        #: Since when (on the lab's clock) the Pods of a node, by uid, bear its taints for a time.
+        self._bearing: dict[str, dict[str, float]] = {}
 
     def keys_for(self, event: Event) -> Iterable[Key]:
         if event.resource == "nodes":
             yield from super().keys_for(event)
-        elif event.old is None and event.object["spec"].get("nodeName"):
-            yield "", event.object["spec"]["nodeName"]
+            return
+        spec, old = event.object["spec"], (event.old or {}).get("spec") or {}
+        if spec.get("nodeName") and any(
+            spec.get(field) != old.get(field) for field in ("nodeName", "tolerations")
+        ):
+            yield "", spec["nodeName"]
 
     def reconcile(self, key: Key) -> None:
         node = self.store.find("nodes", *key)
         if node is None:
+            self._collect(key[1])
             return
+        self._missed.pop(key[1], None)
         silence = self._silent_for(key[1])
+        waits: list[float] = []
         if silence is None:
             self._recover(node)
+        elif silence < GRACE_PERIOD:
+            waits.append(GRACE_PERIOD - silence)
+        else:
+            self._mark_unreachable(node)
+            self._mark_pods_not_ready(key[1])
+        waits += self._evict(self.store.get("nodes", *key))
+        if waits:
+            raise RetryError(max(min(waits), 0.001), "waiting for the kubelet or for tolerations")
+
+    def _collect(self, name: str) -> None:
+        """Delete the Pods of a node that stays away, without asking its kubelet."""
+        orphans = self._pods_on(name)
+        if not orphans:
+            self._missed.pop(name, None)
             return
-        if silence < GRACE_PERIOD:
-            raise RetryError(GRACE_PERIOD - silence, "waiting for the kubelet")
-        self._mark_unreachable(node)
-        self._mark_pods_not_ready(key[1])
-        self._evict(self.store.get("nodes", *key))
+        now = self.api.clock.now()
+        left = self._missed.setdefault(name, now) + QUARANTINE - now
+        if left > 0:
+            raise RetryError(left, "waiting for the node to come back")
+        for pod in orphans:
+            with contextlib.suppress(NotFoundError):
+                self.api.delete("pods", *pods.key_of(pod), grace=0)
 
     def _recover(self, node: Document) -> None:
         taints = (node.get("spec") or {}).get("taints") or []
@@ -121,48 +151,55 @@ class NodeLifecycleController(Controller):
                 self.api.update("pods", changed, status=True)
                 self.api.event(pod, "Warning", "NodeNotReady", "Node is not ready")
 
-    def _evict(self, node: Document) -> None:
-        """Delete Pods whose toleration of the taint has run out; look again when the next does."""
-        taint = next(
-            t
-            for t in node["spec"]["taints"]
-            if (t["key"], t["effect"]) == (UNREACHABLE, "NoExecute")
-        )
-        added = datetime.fromisoformat(taint["timeAdded"].replace("Z", "+00:00")).timestamp()
-        waits: list[float] = []
-        for pod in self._pods_on(name_of(node)):
-            if pods.is_terminating(pod):
+    def _evict(self, node: Document) -> list[float]:
+        """Delete Pods that bear the NoExecute taints no longer; seconds until the others won't."""
+        taints = [t for t in node["spec"].get("taints") or () if t["effect"] == "NoExecute"]
+        before = self._bearing.pop(name_of(node), {})
+        now, waits = self.api.clock.now(), []
+        bearing: dict[str, float] = {}
+        for pod in self._pods_on(name_of(node)) if taints else ():
+            tolerated = toleration_seconds(pod, taints)
+            if tolerated is None or pods.is_terminating(pod):
                 continue
-            tolerated = toleration_seconds(pod, taint)
-            if tolerated is None:
-                continue
-            left = added + tolerated - self.api.clock.wall()
+            uid = pod["metadata"]["uid"]
+            bearing[uid] = before.get(uid, now)
+            left = bearing[uid] + tolerated - now
             if left > 0:
                 waits.append(left)
                 continue
             full = f"{namespace_of(pod)}/{name_of(pod)}"
-            self.api.event(
-                pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {full}"
-            )
+            message = f"Marking for deletion Pod {full}"
+            self.api.event(pod, "Normal", "TaintManagerEviction", message)
             with contextlib.suppress(NotFoundError):
-                self.api.delete("pods", namespace_of(pod), name_of(pod))
-        if waits:
-            raise RetryError(max(min(waits), 0.001), "waiting for tolerations to run out")
+                self.api.delete("pods", *pods.key_of(pod))
+        if bearing:
+            self._bearing[name_of(node)] = bearing
+        return waits
 
 
-def toleration_seconds(pod: Document, taint: Document) -> float | None:
-    """How long the Pod bears a NoExecute taint: 0 at once, None for ever."""
-    found: list[float] = []
-    for toleration in pod["spec"].get("tolerations") or ():
-        if toleration.get("effect") not in (None, "", taint["effect"]):
-            continue
-        if toleration.get("operator", "Equal") == "Exists":
-            fits = toleration.get("key") in (None, "", taint["key"])
-        else:
-            value = taint.get("value") or ""
-            fits = toleration.get("key") == taint["key"] and toleration.get("value", "") == value
-        if fits:
-            if toleration.get("tolerationSeconds") is None:
-                return None
-            found.append(float(toleration["tolerationSeconds"]))
-    return min(found, default=0.0)
+def toleration_seconds(pod: Document, taints: Sequence[Document]) -> float | None:
+    """How long the Pod bears these NoExecute taints: 0 at once, None for ever.
+
+    Of each taint the first toleration that fits counts. Source: tainteviction processPodOnNode.
+    """
+    limits: list[float] = []
+    for taint in taints:
+        fitting = (t for t in pod["spec"].get("tolerations") or () if _tolerates(t, taint))
+        toleration = next(fitting, None)
+        if toleration is None:
+            return 0.0
+        if toleration.get("tolerationSeconds") is not None:
+            limits.append(max(0.0, float(toleration["tolerationSeconds"])))
+    return min(limits, default=None)
+
+
+def _tolerates(toleration: Document, taint: Document) -> bool:
+    if toleration.get("effect") not in (None, "", taint["effect"]):
+        return False
+    if toleration.get("key") not in (None, "", taint["key"]):
+        return False
+    if toleration.get("operator", "Equal") == "Exists":
+        return True
+    return bool(toleration.get("key")) and (toleration.get("value") or "") == (
+        taint.get("value") or ""
+    )

@@ -11,7 +11,13 @@ from collections.abc import Iterable, Sequence
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.objects import Node, Pod
 from testbed.control import pods
-from testbed.control.controllers.base import ClusterApi, Controller, Key, RetryError
+from testbed.control.controllers.base import (
+    REFUSED_RETRY,
+    ClusterApi,
+    Controller,
+    Key,
+    RetryError,
+)
 from testbed.control.ipam import NodeAddresses
 from testbed.control.kubelet import echo_ports
 from testbed.control.kubelet.containers import Containers
@@ -20,7 +26,7 @@ from testbed.control.kubelet.recall import recall
 from testbed.control.kubelet.runtime import PodRuntime, Sandbox
 from testbed.control.kubelet.state import Role, RunningPod, containers_of
 from testbed.control.kubelet.status import phase_of, pod_status
-from testbed.control.store import Event, EventType
+from testbed.control.store import ConflictError, Event, EventType, NotFoundError
 from testbed.dns.resolv import ResolvConf
 
 #: That of nodes which know no DNS server.
@@ -82,8 +88,13 @@ class Kubelet(Controller):
         return node not in self._silent_since
 
     def _node(self, name: str) -> Node:
-        document = self.store.get("nodes", "", name)
+        """The Node; one that is gone as it was, for the Pods that still run on it."""
         known = self._nodes.get(name)
+        document = self.store.find("nodes", "", name)
+        if document is None:
+            if known is None:
+                raise NotFoundError("nodes", "", name)
+            return known[1]
         if known is None or known[0] is not document:
             known = self._nodes[name] = (document, Node.from_document(document))
         return known[1]
@@ -132,23 +143,30 @@ class Kubelet(Controller):
         ]
         self._start([document for document in documents if self._may_start(document)])
         for document in documents:
-            current = self.store.find("pods", namespace_of(document), name_of(document))
-            pod = self._running.get(document["metadata"]["uid"])
-            if current is None or pod is None:
-                if current is not None and self._may_start(current):
-                    again[pods.key_of(current)] = RetryError(SANDBOX_RETRY, "no sandbox yet")
-                self._finish_unstarted(current)
-                continue
-            wait = (
-                self._terminate(current, pod)
-                if pods.is_terminating(current)
-                else self._keep_running(current, pod)
-            )
-            if wait is not None:
-                again[pods.key_of(current)] = RetryError(max(wait, 0.001), "a container waits")
+            key = pods.key_of(document)
+            try:
+                wait = self._bring_on(document)
+            except (ConflictError, NotFoundError) as error:
+                again[key] = RetryError(REFUSED_RETRY, str(error))
+            except Exception as error:
+                again[key] = self.unforeseen(key, error)
+            else:
+                if wait is not None:
+                    again[key] = RetryError(max(wait, 0.001), "a container waits")
         self._remove_sandboxes()
         self._map_host_ports()
         return again
+
+    def _bring_on(self, document: Document) -> float | None:
+        """Bring one Pod to its state; returns the seconds until it must be looked at again."""
+        current = self.store.find("pods", *pods.key_of(document))
+        pod = self._running.get(document["metadata"]["uid"])
+        if current is None or pod is None:
+            self._finish_unstarted(current)
+            return SANDBOX_RETRY if current is not None and self._may_start(current) else None
+        if pods.is_terminating(current):
+            return self._terminate(current, pod)
+        return self._keep_running(current, pod)
 
     # starting
 

@@ -261,21 +261,38 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
         return not any(True for _ in self._missing_jumps(ruleset, existing))
 
     def cleanup(self) -> None:
-        """See `Applier.cleanup`."""
+        """See `Applier.cleanup`. A chain that a stranger's chain jumps to stays, empty."""
         self._applied = None
-        ours = [
+        ours = self._ours()
+        try:
+            self._door.commit([*self._emptying(ours), *self._chain_removals(ours)])
+        except RuleError as error:
+            if error.code != errno.EBUSY:
+                raise
+            self._door.commit([*self._emptying(self._ours())])
+            unused = [chain for chain in self._ours() if chain.uses == 0]
+            self._door.commit([*self._chain_removals(unused)])
+
+    def _ours(self) -> list[dump.ChainState]:
+        return [
             chain
             for chain in dump.chains(self._door.netlink, self.family)
             if chain.table in BASE_CHAINS
             and (chain.name in SHARED_CHAINS or SERVICE_CHAIN.match(chain.name))
         ]
-        batch: list[Message] = []
-        for table in sorted({chain.table for chain in ours}):
-            names = {chain.name for chain in ours if chain.table == table}
-            batch += self._jump_removals(table, names)
-            batch += [self._messages[table].flush_chain(name) for name in sorted(names)]
-            batch += [self._messages[table].delete_chain(name) for name in sorted(names)]
-        self._door.commit(batch)
+
+    def _emptying(self, chains: Iterable[dump.ChainState]) -> Iterable[Message]:
+        """Take the base chains' jumps to `chains` away, and all rules in them."""
+        names: dict[str, set[str]] = {}
+        for chain in chains:
+            names.setdefault(chain.table, set()).add(chain.name)
+        for table in sorted(names):
+            yield from self._jump_removals(table, names[table])
+            yield from map(self._messages[table].flush_chain, sorted(names[table]))
+
+    def _chain_removals(self, chains: Iterable[dump.ChainState]) -> Iterable[Message]:
+        for chain in sorted(chains):
+            yield self._messages[chain.table].delete_chain(chain.name)
 
     def _jump_removals(self, table: str, names: set[str]) -> Iterable[Message]:
         jumps = {

@@ -60,7 +60,7 @@ class RestoreApplier:
         return False
 
     def cleanup(self) -> None:
-        """See `Applier.cleanup`."""
+        """See `Applier.cleanup`. A chain that a stranger's chain jumps to stays, empty."""
         self._applied = None
         out: list[str] = []
         for table, lines in self._saved().items():
@@ -75,11 +75,13 @@ class RestoreApplier:
                     for line in lines
                     if line.startswith("-A ")
                     and not _is_ours(line.split()[1])
-                    and line.rpartition("-j ")[2] in ours
+                    and re.split(" -[jg] ", line)[-1] in ours
                 ]
+                removed = [jump for jump in jumps if jump.split()[1] in BASE_CHAINS.get(table, ())]
+                kept = {re.split(" -[jg] ", jump)[-1] for jump in jumps if jump not in removed}
                 out += [f"*{table}", *(f":{name} - [0:0]" for name in ours)]
-                out += [f"-D {jump[3:]}" for jump in jumps]
-                out += [*(f"-X {name}" for name in ours), "COMMIT"]
+                out += [f"-D {jump[3:]}" for jump in removed]
+                out += [*(f"-X {name}" for name in ours if name not in kept), "COMMIT"]
         if out:
             self._restore(out)
 

@@ -83,8 +83,11 @@ class NetlinkApplier(ABC, Generic[R]):
             kind, rules = self._sync_changes(ruleset, previous)
         self._applied = ruleset
         transactions = self._door.count - count
-        if kind != NOTHING:
+        if kind == FULL or (kind == PARTIAL and generation == self._generation):
             self._remember(generation + transactions)
+        elif kind == PARTIAL:
+            # Others were at work before: what they did is looked for at the next check.
+            self._generation = None
         return SyncReport(kind, perf_counter() - started, rules, transactions)
 
     def _sync_changes(self, ruleset: Any, previous: R) -> tuple[str, int]:

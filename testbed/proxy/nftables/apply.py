@@ -84,13 +84,18 @@ class NftablesApplier(NetlinkApplier[RuleSet]):
             if spec.name in sets and not same_set(self._encode_set(spec), sets[spec.name]):
                 self._door.commit([self._messages.delete_table()])
                 return _Present({}, {})
-        chains: dict[str, list[bytes]] = {
-            chain.name: [] for chain in dump.chains(netlink, self.family) if chain.table == TABLE
-        }
-        chains.update(dump.userdata(netlink, self.family, TABLE))
         self._names_taken = set(sets)
         named = {name: held for name, held in sets.items() if not _is_anonymous(held)}
-        return _Present(chains, named)
+        return _Present(self._chains_there(), named)
+
+    def _chains_there(self) -> dict[str, list[bytes]]:
+        """The table's chains with their rules' user data."""
+        netlink = self._door.netlink
+        found: dict[str, list[bytes]] = {
+            chain.name: [] for chain in dump.chains(netlink, self.family) if chain.table == TABLE
+        }
+        found.update(dump.userdata(netlink, self.family, TABLE))
+        return found
 
     def _put_frame(self, ruleset: RuleSet, there: _Present) -> int:
         """The table, its shared sets and its base and shared chains with their rules."""
@@ -191,7 +196,8 @@ class NftablesApplier(NetlinkApplier[RuleSet]):
         batch += [messages.delete_chain(chain.name) for chain in gone]
         batch += [messages.delete_set(name) for name, (before, _) in sets.items() if before]
         batch += [self._new_set(after) for _, after in sets.values() if after]
-        batch += self._chains(written, set())
+        # A chain that is new to us may be one that _remove_stale had to leave.
+        batch += self._chains(written, {chain.name for chain in written} - existing)
         for name, values in new_elements.items():
             batch += self._additions(name, values)
         self._door.commit(batch)
@@ -273,21 +279,16 @@ class NftablesApplier(NetlinkApplier[RuleSet]):
     # Watching and cleaning up
 
     def _all_there(self, ruleset: RuleSet) -> bool:
-        """Chains count their rules in their uses; elements are counted."""
-        uses = {
-            chain.name: chain.uses
-            for chain in dump.chains(self._door.netlink, self.family)
-            if chain.table == TABLE
-        }
-        least, held = _least_uses(ruleset), ruleset.contents()
-        if any(uses.get(name, -1) < count for name, count in least.items()):
+        """Rules are known by their user data; elements are counted."""
+        sets = dump.sets(self._door.netlink, self.family, TABLE)
+        if any(spec.name not in sets for spec in ruleset.all_sets()):
             return False
-        present = dump.sets(self._door.netlink, self.family, TABLE)
-        if any(spec.name not in present for spec in ruleset.all_sets()):
+        there = _Present(self._chains_there(), sets)
+        if not all(there.has_at_least(chain) for chain in ruleset.all_chains()):
             return False
         return all(
             len(dump.elements(self._door.netlink, self.family, TABLE, name)) == len(values)
-            for name, values in held.items()
+            for name, values in ruleset.contents().items()
         )
 
     def cleanup(self) -> None:
@@ -318,20 +319,16 @@ class _Present:
         """Whether `chain` is there with the very rules that it should have."""
         return self.chains.get(chain.name) == [rule_userdata(line) for line in chain.rules]
 
+    def has_at_least(self, chain: Chain) -> bool:
+        """Whether all rules of `chain` are there, in order; strangers' may stand between them."""
+        held = iter(self.chains.get(chain.name, ()))
+        return chain.name in self.chains and all(
+            rule_userdata(line) in held for line in chain.rules
+        )
+
 
 def _is_anonymous(held: Mapping[int, bytes]) -> bool:
     return bool(int.from_bytes(held.get(3, b""), "big") & SET_ANONYMOUS)
-
-
-def _least_uses(ruleset: RuleSet) -> dict[str, int]:
-    """Of every chain: its rules and the jumps and gotos of elements to it."""
-    uses = {chain.name: len(chain.rules) for chain in ruleset.all_chains()}
-    for values in ruleset.contents().values():
-        for value in values.values():
-            target = value.verdict.removeprefix("goto ").removeprefix("jump ")
-            if target in uses:
-                uses[target] += 1
-    return uses
 
 
 def _payload_of(body: memoryview) -> bytes:

@@ -82,12 +82,15 @@ MAP_TO_VERDICT = (
 
 
 def address_set(family: str, side: str, values: list[str]) -> tuple[bytes, tuple[bytes, ...]]:
-    """Attributes and elements of `{ ADDRESS, NETWORK, … }`; networks make it an interval set."""
+    """Attributes and elements of `{ ADDRESS, NETWORK, A-B, … }`.
+
+    Networks and ranges make it an interval set.
+    """
     kind = "ipv6_addr" if family == IPV6 else "ipv4_addr"
     number, size = KEY_TYPES[kind]
     flags = SET_ANONYMOUS | SET_CONSTANT
     userdata = _number(_KEY_ORDER, _BIG_ENDIAN)
-    if any("/" in value for value in values):
+    if any("/" in value or "-" in value for value in values):
         flags |= SET_INTERVAL
         userdata += _number(_MERGE, 1)
         elements = tuple(

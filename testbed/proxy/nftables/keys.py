@@ -76,18 +76,13 @@ def register(words: int) -> int:
 
 
 def intervals(family: str, values: list[str]) -> Iterator[tuple[bytes, bool, bool]]:
-    """Networks as an interval set's elements: (key, is an end, reaches to the last address).
+    """Networks and ranges (`A-B`) as an interval set's elements.
 
-    Overlapping and adjacent networks become one interval, as nft merges them.
+    They are (key, is an end, reaches to the last address). Overlapping and adjacent ones become
+    one interval, as nft merges them.
     """
-    ranges = []
     size = 16 if family == IPV6 else 4
-    for value in values:
-        packed, bits = network(family, value)
-        span = 1 << 8 * size - bits
-        first = int.from_bytes(packed, "big") & -span
-        ranges.append((first, first + span))
-    ranges.sort()
+    ranges = sorted(_span(family, value) for value in values)
     merged: list[list[int]] = []
     for first, after in ranges:
         if merged and first <= merged[-1][1]:
@@ -101,3 +96,17 @@ def intervals(family: str, values: list[str]) -> Iterator[tuple[bytes, bool, boo
         yield first.to_bytes(size, "big"), False, last
         if not last:
             yield after.to_bytes(size, "big"), True, False
+
+
+def _span(family: str, value: str) -> tuple[int, int]:
+    """The first address of `A-B`, `ADDRESS` or `ADDRESS/LENGTH`, and the one after its last."""
+    start, dash, end = value.partition("-")
+    if dash:
+        first, last = (int.from_bytes(address(family, each), "big") for each in (start, end))
+        if last < first:
+            raise Unencodable(f"{value} ends before it begins")
+        return first, last + 1
+    packed, bits = network(family, value)
+    span = 1 << 8 * len(packed) - bits
+    first = int.from_bytes(packed, "big") & -span
+    return first, first + span

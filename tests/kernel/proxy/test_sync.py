@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testbed.api.objects import IPV4, IPV6
+from testbed.api.objects import IPV4, IPV6, EndpointSlice, Service
 from testbed.proxy.changes import ProxyState
 from testbed.proxy.instance import Instance
 from testbed.proxy.iptables import render as iptables
 from testbed.proxy.iptables.apply import IptablesApplier
-from testbed.proxy.kernel.applier import FULL, NOTHING
+from testbed.proxy.kernel.applier import FULL, NOTHING, PARTIAL
+from testbed.proxy.kernel.messages import DELCHAIN, Message
 from testbed.proxy.kernel.transaction import RuleError
 from testbed.proxy.nftables import render as nftables
 from testbed.proxy.nftables.apply import NftablesApplier
@@ -247,6 +249,161 @@ def test_strangers_commits_elsewhere_are_no_damage(node: Node) -> None:
     node.applier.sync(node.rules())
     node.namespace.run(["nft", "add", "table", "inet", "stranger"])
     assert node.applier.rules_present()
+
+
+RANGES = {
+    IPV4: (
+        ("10.97.0.0/16", "10.98.0.0/16"),
+        ("100.65.0.0/16", "100.66.0.0/16"),
+        ("203.0.113.1", "203.0.113.2"),
+    ),
+    IPV6: (
+        ("fd00:10:97::1:0/112", "fd00:10:97::2:0/112"),
+        ("2001:db8:1::/48", "2001:db8:2::/48"),
+        ("2001:db8:100::1", "2001:db8:100::2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("family", [IPV4, IPV6])
+def test_adjacent_networks_and_addresses_are_applied_as_the_ranges_that_nft_lists(
+    namespace: ScratchNamespace, family: str
+) -> None:
+    cidrs, sources, vips = RANGES[family]
+    instance = replace(make_instance(documents(WORLD), family, "w1"), service_cidrs=cidrs)
+    own_network = f"{instance.node.ip}/{16 if family == IPV4 else 64}"
+    service = Service.from_document(
+        {
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {
+                "type": "LoadBalancer",
+                "clusterIPs": ["10.97.0.7" if family == IPV4 else "fd00:10:97::1:7"],
+                "ipFamilies": [family],
+                "ports": [{"protocol": "TCP", "port": 80}],
+                "loadBalancerSourceRanges": [own_network, *sources],
+            },
+            "status": {"loadBalancer": {"ingress": [{"ip": vip} for vip in vips]}},
+        }
+    )
+    piece = EndpointSlice.from_document(
+        {
+            "metadata": {
+                "name": "web-1",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "web"},
+            },
+            "addressType": family,
+            "endpoints": [{"addresses": ["10.244.1.5" if family == IPV4 else "fd00:10:244:1::5"]}],
+            "ports": [{"protocol": "TCP", "port": 8080}],
+        }
+    )
+    state = ProxyState(family, "w1")
+    state.update_service(service)
+    state.update_slice(piece)
+    node = Node(namespace, "nftables", family)
+    rules = node.renderer(instance).render(state)
+    starts = [each[0].partition("/")[0] for each in (cidrs, sources, vips)]
+    assert all(f"{start}-" in rules.text() for start in starts)
+    node.applier.sync(rules)
+    assert node.printed() == node.expected(rules)
+    node.applier.close()
+
+
+def filled_chains(node: Node, rules: Any) -> list[tuple[str, str]]:
+    """(table, chain) of every chain with rules."""
+    if node.mode == "nftables":
+        return [("kube-proxy", chain.name) for chain in rules.all_chains() if chain.rules]
+    return [
+        (table, chain)
+        for table in rules.static
+        for chain, lines in rules.chains(table).items()
+        if lines
+    ]
+
+
+@pytest.mark.parametrize("world", [WORLD, "nodeport-local", "loadbalancer-source-ranges"])
+@both_modes
+def test_every_flushed_chain_is_noticed_and_comes_back(node: Node, world: str) -> None:
+    rules = node.rules(world)
+    node.applier.sync(rules)
+    for table, chain in filled_chains(node, rules):
+        node.namespace.run(["nft", "flush", "chain", "ip", table, chain])
+        assert not node.applier.rules_present(), chain
+        assert node.applier.sync(rules).kind == FULL
+        assert node.printed() == node.expected(rules)
+        assert node.applier.rules_present()
+
+
+def without_one_service(rules: Any) -> Any:
+    """`rules` without their first Service's."""
+    name = next(name for name, _ in rules.ordered())
+    if hasattr(rules, "with_services"):
+        return rules.with_services({name: None})
+    return replace(rules, services=rules.services.with_changes(drop=[name]))
+
+
+@both_modes
+def test_rules_that_were_flushed_before_a_sync_are_missed_at_the_next_check(node: Node) -> None:
+    rules = node.rules()
+    node.applier.sync(rules)
+    table, chain = {
+        "iptables": ("filter", "KUBE-FORWARD"),
+        "nftables": ("kube-proxy", "nat-postrouting"),
+    }[node.mode]
+    node.namespace.run(["nft", "flush", "chain", "ip", table, chain])
+    fewer = without_one_service(rules)
+    assert node.applier.sync(fewer).kind == PARTIAL
+    assert node.applier.sync(rules).kind == PARTIAL
+    assert not node.applier.rules_present()
+    assert node.applier.sync(rules).kind == FULL
+    assert node.applier.rules_present()
+    again = node.applier.sync(fewer)
+    assert (again.kind, node.printed()) == (PARTIAL, node.expected(fewer))
+    assert node.applier.rules_present()
+
+
+def test_a_strangers_rule_in_a_chain_of_ours_is_no_damage(namespace: ScratchNamespace) -> None:
+    node = Node(namespace, "nftables", IPV4)
+    node.applier.sync(node.rules())
+    namespace.run(["nft", "insert", "rule", "ip", "kube-proxy", "services", "counter"])
+    assert node.applier.rules_present()
+    node.applier.close()
+
+
+def test_a_chain_that_a_stranger_jumps_to_stays_empty_and_the_rest_goes(
+    namespace: ScratchNamespace,
+) -> None:
+    namespace.run(["iptables", "-N", "CNI-FORWARD"])
+    node = Node(namespace, "iptables", IPV4)
+    node.applier.sync(node.rules())
+    namespace.run(["iptables", "-A", "CNI-FORWARD", "-j", "KUBE-FORWARD"])
+    node.applier.cleanup()
+    left = [line for line in iptables_save(namespace, IPV4) if "KUBE" in line]
+    assert left == [":KUBE-FORWARD -", "-A CNI-FORWARD -j KUBE-FORWARD"]
+    node.applier.close()
+
+
+def test_what_a_busy_kernel_would_not_delete_does_not_come_back_twice(
+    namespace: ScratchNamespace,
+) -> None:
+    node = Node(namespace, "nftables", IPV4)
+    rules = node.rules("nodeport-local")
+    node.applier.sync(rules)
+    successor: Any = node.new_applier()
+    commit = successor._door.commit
+
+    def busy(batch: list[Message]) -> Any:
+        if any(message.kind == DELCHAIN for message in batch):
+            raise RuleError("w1", "kube-proxy", "", "Device or resource busy", errno.EBUSY)
+        return commit(batch)
+
+    successor._door.commit = busy
+    successor.sync(rules.with_services(dict.fromkeys(name for name, _ in rules.ordered())))
+    successor._sync_fully = refuse_full_sync
+    assert successor.sync(rules).kind == PARTIAL
+    assert node.printed() == node.expected(rules)
+    successor.close()
+    node.applier.close()
 
 
 def with_bad_rule(mode: str, rules: Any, line: str) -> Any:

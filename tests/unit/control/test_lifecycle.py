@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.unit.control.world import World, deployment, pod, service
+import copy
+
+from testbed.api.documents import Document, name_of
+from tests.unit.control.world import World, deployment, node, pod, service
 
 TOLERATIONS = [
     {
@@ -82,3 +85,76 @@ def test_a_node_that_comes_back_is_ready_and_drops_deleted_pods() -> None:
     assert node["status"]["conditions"][0]["status"] == "True"
     assert not node["spec"].get("taints")
     assert len(world.pods()) == 3
+
+
+def test_a_deleted_node_loses_its_pods_and_harms_nobody_else() -> None:
+    world = World()
+    world.create("deployments", deployment())
+    lost = next(p for p in world.pods() if p["spec"]["nodeName"] == "w3")
+    world.api.delete("nodes", "", "w3")
+    world.create("pods", pod("other", nodeName="w1"))
+    world.kubelet.requeue(("default", lost["metadata"]["name"]))
+    world.run()
+    assert world.pod("other")["status"]["phase"] == "Running"
+    world.advance(41)
+    assert {p["spec"]["nodeName"] for p in world.pods()} == {"w1", "w2"}
+    assert len([p for p in world.pods() if p["metadata"].get("ownerReferences")]) == 3
+    assert lost["metadata"]["uid"] not in world.runtime.sandboxes
+
+
+def test_a_node_that_is_deleted_and_comes_back_in_time_keeps_its_pods() -> None:
+    world = World()
+    world.create("deployments", deployment())
+    before = {p["metadata"]["uid"] for p in world.pods()}
+    world.api.delete("nodes", "", "w3")
+    world.advance(20)
+    world.store.create("nodes", node("w3", "b", 3))
+    world.advance(60)
+    assert {p["metadata"]["uid"] for p in world.pods()} == before
+
+
+def taint(world: World, name: str, *taints: Document) -> None:
+    found = copy.deepcopy(world.store.get("nodes", "", name))
+    found["spec"]["taints"] = list(taints)
+    world.store.update("nodes", found)
+    world.run()
+
+
+NO_EXECUTE = {"key": "x", "value": "y", "effect": "NoExecute"}
+
+
+def on_w3(world: World) -> set[str]:
+    return {name_of(p) for p in world.pods() if not p["metadata"].get("deletionTimestamp")}
+
+
+def test_a_no_execute_taint_evicts_who_does_not_tolerate_it() -> None:
+    world = World()
+    mine = {"key": "x", "operator": "Equal", "value": "y"}
+    other = {"key": "x", "operator": "Equal", "value": "z"}
+    world.create("pods", pod("plain", nodeName="w3"))
+    world.create("pods", pod("other", nodeName="w3", tolerations=[other]))
+    world.create("pods", pod("for-ever", nodeName="w3", tolerations=[mine]))
+    world.create(
+        "pods", pod("a-while", nodeName="w3", tolerations=[{**mine, "tolerationSeconds": 60}])
+    )
+    taint(world, "w3", {**NO_EXECUTE, "effect": "NoSchedule"})
+    assert on_w3(world) == {"plain", "other", "for-ever", "a-while"}
+    taint(world, "w3", NO_EXECUTE)
+    assert on_w3(world) == {"for-ever", "a-while"}
+    world.advance(59)
+    assert on_w3(world) == {"for-ever", "a-while"}
+    world.advance(2)
+    assert on_w3(world) == {"for-ever"}
+
+
+def test_a_taint_that_goes_in_time_evicts_nobody() -> None:
+    world = World()
+    bears = {"key": "x", "operator": "Exists", "tolerationSeconds": 60}
+    world.create("pods", pod("a-while", nodeName="w3", tolerations=[bears]))
+    taint(world, "w3", NO_EXECUTE)
+    world.advance(50)
+    taint(world, "w3")
+    world.advance(50)
+    taint(world, "w3", NO_EXECUTE)
+    world.advance(50)
+    assert on_w3(world) == {"a-while"}

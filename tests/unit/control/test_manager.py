@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
 from testbed.api import status
 from testbed.clock import ManualClock
 from testbed.control.controllers.base import Controller, Key, Manager, RetryError
@@ -72,3 +76,30 @@ def test_a_controller_can_queue_its_own_keys() -> None:
     assert woken == [True]
     manager.run()
     assert recorder.seen == [("default", "any")]
+
+
+class Batches(Recorder):
+    """One that works on its keys in a batch."""
+
+    def reconcile_all(self, keys: Sequence[Key]) -> dict[Key, RetryError]:
+        for key in keys:
+            self.reconcile(key)
+        return {}
+
+
+def test_a_mistake_in_one_key_is_logged_and_tried_later(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    api = PlainApi(clock)
+    for kind in (Recorder, Batches):
+        manager = Manager(api.store, clock)
+        broken = kind(api, KeyError("mistake"))
+        manager.add(broken)
+        broken.requeue(("default", "one"))
+        broken.requeue(("default", "two"))
+        manager.run()
+        assert "mistake" in caplog.text
+        clock.advance(6)
+        manager.run()
+        assert {("default", "one"), ("default", "two")} <= set(broken.seen)
+        assert broken.seen.count(("default", "one")) == 2
+        caplog.clear()

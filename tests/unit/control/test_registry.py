@@ -284,7 +284,6 @@ def test_a_manager_of_ports_owns_them_by_port_and_protocol(registry: Registry) -
     (entry,) = made["metadata"]["managedFields"]
     assert (entry["manager"], entry["operation"]) == ("one", "Apply")
     assert entry["fieldsV1"]["f:spec"]["f:ports"] == {
-        ".": {},
         'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:port": {}, "f:targetPort": {}},
     }
     assert "f:clusterIP" not in entry["fieldsV1"]["f:spec"]
@@ -405,3 +404,12 @@ def test_every_cluster_ip_has_an_ip_address_object_as_long_as_it_lasts(registry:
     patch = {"spec": {"type": "ExternalName", "externalName": "example.com", "clusterIP": ""}}
     registry.patch(SERVICES, "default", "web", MERGE_PATCH, patch)
     assert registry.list(addresses) == []
+
+
+def test_a_failed_json_patch_test_is_refused_without_causes(registry: Registry) -> None:
+    create(registry, SERVICES, service())
+    patch = [{"op": "test", "path": "/spec/type", "value": "NodePort"}]
+    error = refusal(registry.patch, SERVICES, "default", "web", JSON_PATCH, patch)
+    assert (error.code, error.reason) == (422, "Invalid")
+    assert error.document()["details"] == {}
+    assert error.message == "the server rejected our request due to an error in our request"

@@ -19,8 +19,14 @@ _ADDRESS = {
     IPV6: ("fd00:10:96::{:x}", "fd00:10:244:1::{:x}", "2001:db8:100::{:x}", "2001:db8:113::{:x}"),
 }
 _RANGES = {
-    IPV4: ("203.0.113.0/24", "203.0.112.0/24", " 10.0.0.0/8", "192.0.2.7/32", "172.18.0.11/16"),
-    IPV6: ("2001:db8:113::/64", "2001:db8:112::/64", "fd00::/16", "2001:db8::7/128"),
+    IPV4: (
+        *("203.0.113.0/24", "203.0.112.0/24", " 10.0.0.0/8", "192.0.2.7/32", "172.18.0.11/16"),
+        *("192.0.2.8/32", "100.65.0.0/16", "100.66.0.0/16"),
+    ),
+    IPV6: (
+        *("2001:db8:113::/64", "2001:db8:112::/64", "fd00::/16", "2001:db8::7/128"),
+        *("2001:db8::8/128", "2001:db8:1::/48", "2001:db8:2::/48"),
+    ),
 }
 _EVERYTHING = {IPV4: "0.0.0.0/0", IPV6: "::/0"}
 
@@ -82,10 +88,11 @@ def services(draw: st.DrawFn, name: str | None = None) -> Service:
         labels["service.kubernetes.io/service-proxy-name"] = "other"
     ingress = [
         {
-            "ip": _ADDRESS[f][2].format(index),
+            "ip": _ADDRESS[f][2].format(10 * index + number),
             "ipMode": draw(st.sampled_from(["VIP", "VIP", "Proxy"])),
         }
         for f in (draw(_subset(tuple(families), 2)) if kind == "LoadBalancer" else [])
+        for number in range(1, draw(st.integers(1, 2)) + 1)
     ]
     return Service.from_document(
         {
@@ -176,7 +183,13 @@ def instances(draw: st.DrawFn, nfacct: bool | None = None) -> Instance:
     )
     cidrs = draw(
         st.sampled_from(
-            [(), ("10.96.0.0/16", "fd00:10:96::/112"), ("10.96.0.0/16", "10.98.0.0/16")]
+            [
+                (),
+                ("10.96.0.0/16", "fd00:10:96::/112"),
+                ("10.96.0.0/16", "10.98.0.0/16"),
+                ("10.97.0.0/16", "10.98.0.0/16"),
+                ("fd00:10:97::1:0/112", "fd00:10:97::2:0/112"),
+            ]
         )
     )
     return Instance(node, config, cidrs)

@@ -22,6 +22,7 @@ from testbed.proxy.nftables.keys import (
     type_number,
     type_size,
 )
+from testbed.proxy.nftables.ranges import address_set
 
 
 def encode(line: str, family: str = IPV4) -> EncodedRule:
@@ -132,6 +133,30 @@ def test_intervals_hold_exactly_the_networks(
         inside = any(ipaddress.ip_address(number) in network for network in chosen)
         before = [is_end for key, is_end in ends if key <= number]
         assert (bool(before) and not before[-1]) == inside
+
+
+def test_a_range_is_an_interval_from_its_first_to_after_its_last_address() -> None:
+    assert [
+        (str(ipaddress.ip_address(key)), is_end)
+        for key, is_end, _ in intervals(IPV4, ["203.0.113.1-203.0.113.2", "10.1.0.0-10.2.255.255"])
+    ] == [
+        ("0.0.0.0", True),
+        ("10.1.0.0", False),
+        ("10.3.0.0", True),
+        ("203.0.113.1", False),
+        ("203.0.113.3", True),
+    ]
+    with pytest.raises(Unencodable, match="before it begins"):
+        list(intervals(IPV4, ["10.0.0.2-10.0.0.1"]))
+
+
+@given(st.lists(networks, min_size=2, max_size=5))
+def test_a_set_as_nft_lists_it_has_the_intervals_of_its_members(
+    chosen: list[ipaddress.IPv4Network],
+) -> None:
+    members = [str(network) for network in chosen]
+    listed = address_set(members).strip("{ }").split(", ")
+    assert list(intervals(IPV4, listed)) == list(intervals(IPV4, members))
 
 
 def test_an_interval_up_to_the_last_address_has_no_end() -> None:

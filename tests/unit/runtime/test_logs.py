@@ -6,6 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from testbed.runtime import logs
 from testbed.runtime.logs import ContainerLog
 
 
@@ -96,3 +99,13 @@ def test_a_log_goes_on_where_an_earlier_process_left_it(tmp_path: Path) -> None:
     again.append(b"ee\nfour\n")
     assert path.read_text().splitlines() == ["one", "two", "three", "four"]
     assert read(again, Wanted(tail=2)) == "three\nfour\n"
+
+
+def test_a_log_stops_growing_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "SIZE_LIMIT", 1000)
+    log = logs.ContainerLog(tmp_path / "log")
+    for _ in range(100):
+        log.append_line("x" * 99)
+    text = (tmp_path / "log").read_text()
+    assert text.endswith("[the log has reached 1000 bytes; the rest is dropped]\n")
+    assert len(text) < 1200

@@ -178,9 +178,11 @@ def apply(
     ]
     own = frozenset().union(*(m.fields for m in before if m not in others))
     owned = frozenset().union(*(m.fields for m in others))
-    for path in sorted(own - wanted, key=len, reverse=True):
-        if not _holds_below(owned, path) and not _holds_below(wanted, path):
-            _remove(merged, shape, path)
+    gone = [p for p in own - wanted if not _holds_below(owned, p) and not _holds_below(wanted, p)]
+    if gone:
+        merged = copy_value(merged)  # it shares parts with `live`, which stays as it is
+    for path in _outermost(gone):
+        _remove(merged, shape, path)
     changes = compare(current, merged, shape)
     conflicts = [(m, path) for m in others for path in sorted(m.fields & changes.changed)]
     if conflicts and not force and not _settled_by_last_applied(current, writer, conflicts, shape):
@@ -224,8 +226,24 @@ def _holds_below(paths: FieldSet, path: Path) -> bool:
     return any(other[: len(path)] == path for other in paths)
 
 
+def _outermost(paths: Iterable[Path]) -> list[Path]:
+    """`paths`, innermost first, without the fields of list items that go whole, nor items' keys."""
+    chosen = frozenset(paths)
+
+    def stays(path: Path) -> bool:
+        if any(path[:end] in chosen and path[end - 1][0] == "k" for end in range(1, len(path))):
+            return False
+        item = path[-2] if len(path) > 1 else ""
+        return not (item[:1] == "k" and path[-1][2:] in json.loads(item[2:]))
+
+    return sorted(filter(stays, chosen), key=lambda path: (-len(path), path))
+
+
 def _remove(document: Any, shape: Shape, path: Path) -> None:
-    """Take the field at `path` out, and the object around it where that leaves it empty."""
+    """Take the field at `path` out, and the object around it where that leaves it empty.
+
+    A map or list that isn't empty stays: its parts that were owned go by their own paths.
+    """
     if not isinstance(document, dict | list):
         return
     for step, value, item_shape in parts(document, shape):
@@ -235,6 +253,8 @@ def _remove(document: Any, shape: Shape, path: Path) -> None:
             _remove(value, item_shape, path[1:])
             if value not in ({}, []):
                 return
+        elif step[0] == "f" and value and granular(value, item_shape):
+            return
         if isinstance(document, dict):
             del document[step[2:]]
         else:

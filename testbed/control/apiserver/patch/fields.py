@@ -52,8 +52,12 @@ class Comparison:
 
 
 def field_set(value: Any, shape: Shape) -> FieldSet:
-    """Every field that `value` sets, without those that nobody manages."""
-    return managed(_walk(value, shape, ()))
+    """Every field that an applied `value` sets, without those that nobody manages.
+
+    A map or list with parts isn't one of them, as its other parts may be someone else's; an item
+    of a list is. Source: typed/tofieldset.go.
+    """
+    return managed(_applied(value, shape, ()))
 
 
 def managed(paths: Iterator[Path] | set[Path] | FieldSet) -> FieldSet:
@@ -127,6 +131,19 @@ def _compare(old: Any, new: Any, shape: Shape, path: Path, found: Comparison) ->
         _compare(previous, item, item_shape, (*path, step), found)
     for step, (item, item_shape) in before.items():
         found.removed.update(_walk(item, item_shape, (*path, step)))
+
+
+def _applied(value: Any, shape: Shape, path: Path) -> Iterator[Path]:
+    empty = not value and not isinstance(value, list)
+    if empty or not granular(value, shape):
+        if path:
+            yield path
+        return
+    named = shape.has_fields or isinstance(value, list)
+    for step, item, item_shape in parts(value, shape):
+        if step[0] != "f" or not named:
+            yield (*path, step)
+        yield from _applied(item, item_shape, (*path, step))
 
 
 def _walk(value: Any, shape: Shape, path: Path) -> Iterator[Path]:
