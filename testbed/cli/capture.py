@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import secrets
 import shlex
@@ -55,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Capture until interrupted; without -w say how to see it live."""
     if bool(args.interface) == args.all:
         raise UsageError("capture: say which interfaces with -i NAMESPACE/INTERFACE, or --all")
-    if args.seconds < 0:
-        raise UsageError(f"--seconds {args.seconds}: not below 0")
+    if not (math.isfinite(args.seconds) and args.seconds >= 0):
+        raise UsageError(f"--seconds {args.seconds}: a number of seconds, not below 0")
     command = wireshark_command(args)
     if args.write is None or (args.write == "-" and sys.stdout.isatty()):
         print(f"live in Wireshark: {command}\ninto a file: -w FILE.pcapng", file=sys.stderr)
@@ -89,8 +90,11 @@ def _output(name: str) -> Iterator[BinaryIO]:
         stream = Path(name).open("wb")  # noqa: SIM115  (closed below)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from None
-    with stream:
-        yield stream
+    try:
+        with stream:
+            yield stream
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}") from None
 
 
 def _record(args: argparse.Namespace, pipe: Path, stream: BinaryIO) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from testbed.cli import daemon
@@ -56,7 +57,7 @@ def add_parser(
 
 def run(args: argparse.Namespace) -> int:
     """Print path and comparison; exit code 1 where they differ."""
-    if args.timeout <= 0:
+    if not (math.isfinite(args.timeout) and args.timeout > 0):
         raise UsageError(f"--timeout {args.timeout}: a number of seconds above 0")
     if args.repeat < 0:
         raise UsageError(f"--repeat {args.repeat}: a number of exchanges")

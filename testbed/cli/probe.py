@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from testbed.cli import daemon
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from testbed.flow import DELIVERED, path_from_json
     from testbed.report.text import render
 
-    if args.timeout <= 0:
+    if not (math.isfinite(args.timeout) and args.timeout > 0):
         raise UsageError(f"--timeout {args.timeout}: a number of seconds above 0")
     text = daemon.ask(
         args.lab,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _COUNTERS = re.compile(r" \[\d+:\d+\]$")
 #: (table, chain or set) → its lines in order.
@@ -20,12 +20,14 @@ class RuleChange:
     """One rule (or map element) that isn't as kube-proxy made it.
 
     `missing` is what should be there, `found` what stands in its place; one of them may be "".
+    `whole` is "table" or "chain" where nothing at all of the table, or of the chain, is there.
     """
 
     table: str
     chain: str
     missing: str
     found: str
+    whole: str = ""
 
     def __str__(self) -> str:
         place = f"{self.table} {self.chain}"
@@ -41,9 +43,14 @@ def changes(expected: str, actual: str) -> list[RuleChange]:
     read = _nft if _is_nft(expected) else _iptables
     want, have = read(expected), read(actual)
     found: list[RuleChange] = []
+    kept = {
+        table for table, name in want if set(want[table, name]) & set(have.get((table, name), ()))
+    }
     for (table, name), lines in want.items():
         ours = name.startswith("KUBE-") or read is _nft
-        found += _chain(table, name, lines, have.get((table, name), ()), ours)
+        there = have.get((table, name), ())
+        whole = "" if there else "table" if table not in kept else "chain" if lines[1:] else ""
+        found += [replace(each, whole=whole) for each in _chain(table, name, lines, there, ours)]
     return found
 
 

@@ -9,6 +9,10 @@ from typing import Any
 
 #: Below this probability a spread counts as different from the expected one.
 SIGNIFICANT = 1e-5
+#: Below this one it is called unlikely: one run in a hundred of a right setup looks like that.
+UNLIKELY = 0.01
+#: A backend that this many were expected for and that got none is left out, whatever p says.
+_CERTAIN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,26 @@ class Spread:
     def agrees(self) -> bool:
         """No unexpected backend, no failure where delivery is expected, no significant bias."""
         delivered = not self.expected or not self.failed
-        return delivered and self.p >= SIGNIFICANT
+        return delivered and self.p >= SIGNIFICANT and not self.left_out
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Backends that got nothing where ten or more were expected."""
+        total = sum(self.counts.values())
+        return tuple(
+            name
+            for name, share in self.expected.items()
+            if share * total >= _CERTAIN and not self.counts.get(name)
+        )
+
+    @property
+    def words(self) -> str:
+        """The judgement: `as expected`, `unlikely, …` (which agrees), or what isn't as expected."""
+        if self.left_out:
+            return f"not as expected: nothing came to {', '.join(self.left_out)}"
+        if not self.agrees:
+            return "not as expected"
+        return "unlikely, but no proof of a difference" if self.p < UNLIKELY else "as expected"
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,9 @@ def write_html(file: Path, lab: Cluster, explanation: Explanation) -> None:
 def write_pcapng(file: Path, explanation: Explanation) -> None:
     """The flow's packets on every interface, with comments."""
     frames = explanation.observation.frames
-    comments = pcapng.path_comments(explanation.path, frames)
-    _write(file, b"")
-    with file.open("wb") as stream:
-        pcapng.write_frames(stream, frames, comments)
+    stream = io.BytesIO()
+    pcapng.write_frames(stream, frames, pcapng.path_comments(explanation.path, frames))
+    _write(file, stream.getvalue())
 
 
 def write_bundle(file: Path, lab: Cluster, explanation: Explanation) -> None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Protocols that a probe talks; the others are one crafted packet.
 _TALKED = ("tcp", "udp")
+#: How many changed rules are listed.
+_LISTED = 10
 #: How long an unanswered exchange of a spread may take, seconds.
 _SHORT = 0.5
 
@@ -67,16 +69,28 @@ class Explanation:
     @property
     def first(self) -> tuple[str, str]:
         """(namespace, words) of the first place that differs, ("", "") where none does."""
-        hops = [hop.namespace for leg in self.path.legs for hop in leg.hops]
-        places = [
-            (hops.index(node) if node in hops else len(hops), 0, node, str(change))
-            for node, change in self.drift
-        ]
+        places = [(self._place(node), 0, node, str(change)) for node, change in self._ordered()]
         if self.difference is not None:
             node = self.difference.namespace
-            place = hops.index(node) if node in hops else len(hops)
-            places.append((place, 1, node, str(self.difference)))
-        return min(places)[2:] if places else ("", "")
+            places.append((self._place(node), 1, node, str(self.difference)))
+        return min(places, key=lambda each: each[:2])[2:] if places else ("", "")
+
+    def _place(self, node: str) -> int:
+        """Where on its way the packet came to `node`; after everything where it didn't."""
+        hops = [hop.namespace for leg in self.path.legs for hop in leg.hops]
+        return hops.index(node) if node in hops else len(hops)
+
+    def _ordered(self) -> list[tuple[str, RuleChange]]:
+        """The drift in the packet's order: on a node, first the chains that the packet met."""
+        met = {
+            (hop.namespace, hit.chain)
+            for leg in self.path.legs
+            for hop in leg.hops
+            for hit in hop.rules
+        }
+        return sorted(
+            self.drift, key=lambda each: (self._place(each[0]), (each[0], each[1].chain) not in met)
+        )
 
     def expected(self) -> str:
         """The oracle's words: for the node that the packet entered, or for all."""
@@ -92,12 +106,32 @@ class Explanation:
         lines = []
         if self.difference is not None:
             lines.append(f"differs at {self.difference}")
-        for node, change in self.drift:
-            words = "the rule that should have matched is " if change.missing else ""
-            lines.append(f"rules of {node} differ: {words}{change}")
-        if not lines:
-            lines.append("as expected")
-        return "\n".join(lines)
+        changed = self._changed()
+        lines += changed[:_LISTED]
+        if changed[_LISTED:]:
+            lines.append(f"… and {len(changed) - _LISTED} more")
+        if self.spread is not None and not self.spread.agrees:
+            lines.append(f"spread: {self.spread.words}")
+        return "\n".join(lines or ["as expected"])
+
+    def _changed(self) -> list[str]:
+        """A line for each changed rule, and one for a whole table or chain that is gone."""
+        lines: list[str] = []
+        for number, (node, change) in enumerate(self._ordered()):
+            words = str(change)
+            if change.whole:
+                name = f"table {change.table}"
+                name = name if change.whole == "table" else f"{change.table} {change.chain}"
+                words = f"all of {name} is missing"
+            elif number == 0 and change.missing and self._explains(node):
+                words = f"the rule that should have matched is {words}"
+            lines.append(f"rules of {node} differ: {words}")
+        return list(dict.fromkeys(lines))
+
+    def _explains(self, node: str) -> bool:
+        """Whether a change on `node` may be why the packet did something else."""
+        where = self.difference.namespace if self.difference is not None else ""
+        return where != "" and self._place(node) <= self._place(where)
 
     def render(self, *, all_rules: bool = False) -> str:
         """Path, expectation and comparison as text."""
@@ -328,6 +362,5 @@ def spread_text(spread: Spread) -> str:
         wanted = f"{share * total:7.1f} expected" if share is not None else "    not expected"
         lines.append(f"  {name:<{width}}  {seen:6}  {wanted}")
     lines += [f"  {kind}: {number}" for kind, number in spread.failed.items()]
-    words = "as expected" if spread.agrees else "not as expected"
-    lines.append(f"  chi-square p = {spread.p:.3g}: {words}")
+    lines.append(f"  chi-square p = {spread.p:.3g}: {spread.words}")
     return "\n".join(lines) + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import socket
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ class Recorded:
 
 
 def namespaces_of(interfaces: Collection[str], known: Sequence[Namespace]) -> list[Namespace]:
-    """The namespaces of `w1/eth0` names. Raises UsageError for a name without its namespace."""
+    """The namespaces of `w1/eth0` names. Raises UsageError, with near names."""
     by_name = {each.name: each for each in known}
     wanted: dict[str, Namespace] = {}
     for name in interfaces:
@@ -35,8 +37,18 @@ def namespaces_of(interfaces: Collection[str], known: Sequence[Namespace]) -> li
         if not slash or not interface or namespace not in by_name:
             names = ", ".join(sorted(by_name))
             raise UsageError(f"{name!r} is no NAMESPACE/INTERFACE; namespaces: {names}")
+        there = interfaces_in(by_name[namespace])
+        if interface not in there:
+            near = difflib.get_close_matches(interface, there, n=3, cutoff=0.5) or there
+            listed = " or ".join(f"{namespace}/{each}" for each in near)
+            raise UsageError(f"no interface {name}; did you mean {listed}?")
         wanted[namespace] = by_name[namespace]
     return list(wanted.values())
+
+
+def interfaces_in(namespace: Namespace) -> list[str]:
+    """The names of a namespace's interfaces."""
+    return namespace.call(lambda: [name for _, name in socket.if_nameindex()])
 
 
 def record(

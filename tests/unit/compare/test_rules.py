@@ -58,3 +58,13 @@ def test_an_element_that_is_missing_is_named(container: str, element: str) -> No
 def test_a_table_that_is_gone_misses_everything() -> None:
     assert all(c.missing and not c.found for c in changes(NFT, ""))
     assert len(changes(NFT, "")) > 30
+
+
+def test_a_chain_or_a_table_without_any_of_its_rules_is_said_to_be_wholly_gone() -> None:
+    chain = re.search(r"^-A (KUBE-SVC-\S+)", IPTABLES, re.MULTILINE)
+    assert chain
+    flushed = re.sub(rf"(?m)^-A {chain[1]} .*\n", "", IPTABLES)
+    assert {(c.chain, c.whole) for c in changes(IPTABLES, flushed)} == {(chain[1], "chain")}
+    gone = changes(IPTABLES, IPTABLES[IPTABLES.index("*filter") :].split("*nat")[0])
+    assert {c.whole for c in gone if c.table == "nat"} == {"table"}
+    assert {c.whole for c in changes(NFT, "")} == {"table"}

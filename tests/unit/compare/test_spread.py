@@ -38,3 +38,22 @@ def test_an_unexpected_backend_or_a_failure_never_agrees() -> None:
 def test_where_nothing_may_be_delivered_failures_are_what_is_expected() -> None:
     assert Spread({}, {}, {"refused": 300}).agrees
     assert not Spread({"a": 1}, {}, {"refused": 299}).agrees
+
+
+def test_an_unlikely_spread_is_said_to_be_and_still_agrees() -> None:
+    spread = Spread({"a": 65, "b": 35}, {"a": 0.5, "b": 0.5}, {})
+    assert 1e-5 < spread.p < 0.01
+    assert spread.agrees
+    assert spread.words.startswith("unlikely")
+    assert Spread({"a": 52, "b": 48}, {"a": 0.5, "b": 0.5}, {}).words == "as expected"
+    assert Spread({"a": 90, "b": 10}, {"a": 0.5, "b": 0.5}, {}).words == "not as expected"
+
+
+def test_a_backend_that_gets_nothing_of_ten_differs_whatever_the_probability() -> None:
+    shares = dict.fromkeys("abcdefghij", 0.1)
+    counts = dict.fromkeys("abcdefghi", 11) | {"a": 12}
+    spread = Spread(counts, shares, {})
+    assert spread.p > 1e-5
+    assert not spread.agrees
+    assert spread.words == "not as expected: nothing came to j"
+    assert Spread({"a": 5}, {"a": 0.5, "b": 0.5}, {}).agrees
