@@ -7,7 +7,7 @@ nothing; a new Pod or slice, though, must get the same defaults as one that a us
 from __future__ import annotations
 
 import copy
-import hashlib
+from typing import TypeAlias
 
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.resources import ResourceType, by_name
@@ -16,16 +16,27 @@ from testbed.control.envelope import DeleteOptions, WriteOptions
 from testbed.control.registry import Registry
 from testbed.control.store import NotFoundError, Store
 
-_COMPONENT = "testbed"
+#: What makes two Events the same: the object's kind and uid, then type, reason and message.
+_Told: TypeAlias = tuple[str, ...]
 
 
 class RegistryClient:
-    """The ClusterApi of a running lab (see control.controllers.base)."""
+    """The ClusterApi of a running lab (see control.controllers.base).
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    `component` is the source of its Events.
+    """
+
+    def __init__(self, registry: Registry, clock: Clock, component: str = "testbed") -> None:
         self._registry = registry
         self._clock = clock
+        self._component = component
+        #: The (namespace, name) of the Event that told this last.
+        self._told: dict[_Told, tuple[str, str]] = {}
         self._options = WriteOptions(manager="kube-controller-manager")
+
+    def acting_as(self, component: str) -> RegistryClient:
+        """The same cluster, for another component."""
+        return RegistryClient(self._registry, self._clock, component)
 
     @property
     def store(self) -> Store:
@@ -58,17 +69,18 @@ class RegistryClient:
         """Record an Event; one that repeats is counted, as the client library's recorder does."""
         meta = involved["metadata"]
         namespace = meta.get("namespace") or "default"
-        # One name per (object, reason, message) makes repeats find each other.
-        text = f"{involved.get('kind')}/{meta.get('uid')}/{kind}/{reason}/{message}"
-        name = f"{meta['name']}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        told = str(involved.get("kind")), str(meta.get("uid")), kind, reason, message
         now = self.store.timestamp()
-        old = self.store.find("events", namespace, name)
+        before = self._told.get(told)
+        old = self.store.find("events", *before) if before else None
         if old is not None:
             again = copy.deepcopy(old)
             again["count"] += 1
             again["lastTimestamp"] = now
             self.store.update("events", again)
             return
+        name = self._event_name(namespace, meta["name"])
+        self._told[told] = namespace, name
         reference = {
             "apiVersion": involved.get("apiVersion"),
             "kind": involved.get("kind"),
@@ -85,12 +97,19 @@ class RegistryClient:
             "type": kind,
             "reason": reason,
             "message": message,
-            "source": {"component": _COMPONENT},
+            "source": {"component": self._component},
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,
         }
         self.store.create("events", document)
+
+    def _event_name(self, namespace: str, involved: str) -> str:
+        """A name that sorts by time: it ends in nanoseconds, in hex."""
+        moment = int(self._clock.wall() * 1e9)
+        while self.store.find("events", namespace, f"{involved}.{moment:x}") is not None:
+            moment += 1
+        return f"{involved}.{moment:x}"
 
 
 def _type(resource: str) -> ResourceType:
