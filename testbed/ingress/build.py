@@ -20,6 +20,7 @@ from testbed.api.objects import (
     ServicePort,
     family_of,
 )
+from testbed.ingress.certificate import is_pair
 from testbed.ingress.model import DEFAULT_CERTIFICATE, Backend, Configuration, Host, Location, Match
 
 _ANNOTATIONS = "nginx.ingress.kubernetes.io/"
@@ -144,7 +145,7 @@ class _Builder:
             )
             self._tell(document, "PortNotFound", f"service {key} has no port {wanted}")
             return ""
-        name = f"{key.namespace}-{key.name}-{port.name or port.port}"
+        name = f"{key.namespace}_{key.name}_{port.name or port.port}"
         self.backends[name] = Backend(name, self._endpoints(key, port))
         return name
 
@@ -183,11 +184,14 @@ class _Builder:
         data = found.get("data") or {}
         try:
             parts = [base64.b64decode(data[name]).decode() for name in ("tls.crt", "tls.key")]
-        except (KeyError, ValueError):
-            self._tell(document, "BadSecret", f"secret {key} has no tls.crt and tls.key in PEM")
+        except (KeyError, TypeError, ValueError):
+            parts = []
+        pem = "\n".join(part.strip() for part in parts) + "\n"
+        if not is_pair(pem):
+            self._tell(document, "BadSecret", f"secret {key} has no tls.crt and its tls.key in PEM")
             return DEFAULT_CERTIFICATE
-        name = f"{key.namespace}-{key.name}"
-        self.certificates[name] = "\n".join(part.strip() for part in parts) + "\n"
+        name = f"{key.namespace}_{key.name}"
+        self.certificates[name] = pem
         return name
 
 

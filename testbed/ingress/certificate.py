@@ -1,9 +1,11 @@
-"""The certificate that is shown where no Secret has one."""
+"""The certificate that is shown where no Secret has one, and whether a Secret has one."""
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
+from tempfile import NamedTemporaryFile
 
 SUBJECT = "Kubernetes Ingress Controller Fake Certificate"
 _DAY = timedelta(days=1)
@@ -38,3 +40,17 @@ def self_signed(name: str = SUBJECT, *hosts: str) -> str:
         serialization.NoEncryption(),
     )
     return (made.public_bytes(serialization.Encoding.PEM) + private).decode()
+
+
+@lru_cache(maxsize=1024)
+def is_pair(pem: str) -> bool:
+    """Whether a PEM text is a certificate (chain) and its key, as OpenSSL, so nginx, takes them."""
+    with NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(pem)
+        file.flush()
+        try:
+            # A password keeps OpenSSL from asking the terminal for that of an encrypted key.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(file.name, password="")
+        except (ssl.SSLError, ValueError):
+            return False
+    return True

@@ -19,7 +19,7 @@ DEFAULT_CERTIFICATE = "default"
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A Service port: `name` (namespace-service-port), endpoints as `address:port`."""
+    """A Service port: `name` (namespace_service_port), endpoints as `address:port`."""
 
     name: str
     endpoints: tuple[str, ...]
@@ -36,17 +36,6 @@ class Location:
     match: Match
     backend: str
     rewrite: str = ""
-
-    @property
-    def expressions(self) -> list[str]:
-        """What nginx calls the location: a prefix of elements is two of nginx's."""
-        if self.match == "exact":
-            return [f"= {quoted(self.path)}"]
-        if self.match == "regex":
-            return [f"~* {quoted('^' + self.path)}"]
-        if self.path == "/":
-            return [quoted("/")]
-        return [f"= {quoted(self.path)}", quoted(f"{self.path}/")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +57,23 @@ class Host:
             rest = self.name[2:].replace(".", r"\.")
             return f"~^[^.]+\\.{rest}$"
         return self.name or "_"
+
+    def expressions(self, location: Location) -> list[str]:
+        """What nginx calls a location: a prefix of elements is two of nginx's.
+
+        The prefix itself is the exact location's where the host has one of that path.
+        """
+        path = location.path
+        if location.match == "exact":
+            return [f"= {quoted(path)}"]
+        if location.match == "regex":
+            return [f"~* {quoted('^' + path)}"]
+        if path == "/":
+            return [quoted("/")]
+        below = quoted(f"{path}/")
+        if any(each.match == "exact" and each.path == path for each in self.locations):
+            return [below]
+        return [f"= {quoted(path)}", below]
 
 
 @dataclass(frozen=True, slots=True)

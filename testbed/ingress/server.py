@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from testbed.shell import CommandError, find_program, namespace_prefix
 PATIENCE = 5.0
 _POLL = 0.002
 _LEAVING = b"shutting down"
+_CHANGING = re.compile(r"^\d+#\d+: (?:\*\d+ )?| in \S+/check\.conf:\d+$")
 
 
 class Fleet:
@@ -103,10 +105,7 @@ class Nginx:
         try:
             self._namespace.run([*self._argv("check.conf"), "-t", "-q"])
         except CommandError as error:
-            lines = [line for line in error.output.splitlines() if "emerg" in line]
-            return (lines or error.output.splitlines() or ["refused"])[0].partition("[emerg] ")[
-                2
-            ] or error.output.strip()
+            return complaint(error.output)
         return ""
 
     def apply(self, configuration: Configuration) -> None:
@@ -166,6 +165,16 @@ class Nginx:
         self._program = None
         self._gone(self)
         self._log(f"nginx ended with status {code}")
+
+
+def complaint(output: str) -> str:
+    """What nginx -t has against a configuration: one line, the same for the same fault.
+
+    Its process id and the line of the configuration, which nobody else sees, are left out.
+    """
+    lines = [line for line in output.splitlines() if "[emerg] " in line]
+    text = lines[0].partition("[emerg] ")[2] if lines else output.strip() or "refused"
+    return _CHANGING.sub("", text)
 
 
 def _is_leaving(pid: int) -> bool:

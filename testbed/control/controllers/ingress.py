@@ -8,6 +8,8 @@ internal/ingress (controller, status).
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -50,7 +52,9 @@ class IngressController(Controller):
         self._names = names
         #: What is served of each Ingress: the last document that was taken.
         self._taken: dict[str, Document] = {}
-        self._refused: dict[str, tuple[int, str]] = {}
+        #: Those that the proxy refused, out of the Ingresses and Secrets as `_tried` has them.
+        self._refused: set[str] = set()
+        self._tried = ""
         self._served: Configuration | None = None
         self._told: set[tuple[str, int, str, str]] = set()
         self._named: set[str] = set()
@@ -62,25 +66,32 @@ class IngressController(Controller):
         """Bring proxies, statuses and names to what all Ingresses say."""
         ours = {d["metadata"]["uid"]: d for d in self.store.list("ingresses") if self._is_ours(d)}
         self._taken = {uid: d for uid, d in self._taken.items() if uid in ours}
-        self._refused = {uid: r for uid, r in self._refused.items() if uid in ours}
         world = self._world()
-        wanted = {
-            uid: self._taken[uid] if self._is_refused(uid, d) and uid in self._taken else d
-            for uid, d in ours.items()
-            if not self._is_refused(uid, d) or uid in self._taken
-        }
+        essence = self._essence(ours.values(), world)
+        if essence != self._tried:
+            self._tried = essence
+            self._refused.clear()
+        wanted = {uid: d for uid, d in ours.items() if uid not in self._refused}
+        wanted |= {uid: d for uid, d in self._taken.items() if uid in self._refused}
         configuration = self._build(wanted.values(), world)
         if configuration != self._served and self._proxies.check(configuration):
             wanted = self._without_culprits(wanted, world)
             configuration = self._build(wanted.values(), world)
-        if configuration != self._served and not self._proxies.check(configuration):
+        if self._serve(configuration):
+            for uid, document in wanted.items():
+                if _generation(self._taken.get(uid)) != _generation(document):
+                    self.api.event(document, "Normal", "Sync", "Scheduled for sync")
+            self._taken = wanted
+        self._publish(ours.values())
+
+    def _serve(self, configuration: Configuration) -> bool:
+        """Whether the proxies serve a configuration from now on: those that they take."""
+        if configuration != self._served:
+            if self._proxies.check(configuration):
+                return False
             self._proxies.apply(configuration)
             self._served = configuration
-        for uid, document in wanted.items():
-            if _generation(self._taken.get(uid)) != _generation(document):
-                self.api.event(document, "Normal", "Sync", "Scheduled for sync")
-        self._taken = wanted
-        self._publish(ours.values())
+        return True
 
     def _is_ours(self, document: Document) -> bool:
         name = document["spec"].get("ingressClassName")
@@ -90,22 +101,36 @@ class IngressController(Controller):
         )
         return found is not None and found["spec"].get("controller") == manifests.CONTROLLER
 
-    def _is_refused(self, uid: str, document: Document) -> bool:
-        return self._refused.get(uid, (-1, ""))[0] == _generation(document)
-
     def _without_culprits(self, wanted: dict[str, Document], world: World) -> dict[str, Document]:
-        """Each Ingress that is refused even alone goes back to what was taken of it before."""
+        """Oldest first, those that the proxy takes beside the ones before them.
+
+        One that it doesn't take goes back to what was taken of it before, if that still does.
+        """
         kept: dict[str, Document] = {}
-        for uid, document in wanted.items():
-            problem = self._proxies.check(self._build([document], world))
+        for uid, document in sorted(wanted.items(), key=lambda item: age(item[1])):
+            problem = self._proxies.check(self._build([*kept.values(), document], world))
             if not problem:
                 kept[uid] = document
                 continue
-            self._refused[uid] = (_generation(document), problem)
-            self.api.event(document, "Warning", "Rejected", f"the proxy refuses it: {problem}")
-            if uid in self._taken:
-                kept[uid] = self._taken[uid]
+            self._refused.add(uid)
+            self._tell(document, "Rejected", f"the proxy refuses it: {problem}")
+            before = self._taken.get(uid)
+            if before is None or before == document:
+                continue
+            if not self._proxies.check(self._build([*kept.values(), before], world)):
+                kept[uid] = before
         return kept
+
+    def _essence(self, documents: Iterable[Document], world: World) -> str:
+        """What decides whether an Ingress is refused: it, its Secrets, and the others."""
+        parts: list[object] = []
+        for document in sorted(documents, key=age):
+            meta, spec = document["metadata"], document["spec"]
+            parts += [meta["uid"], meta.get("annotations"), spec]
+            for entry in spec.get("tls") or ():
+                key = NamespacedName(namespace_of(document), entry.get("secretName") or "")
+                parts.append((world.secrets.get(key) or {}).get("data"))
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _build(self, documents: Iterable[Document], world: World) -> Configuration:
         service = self.store.find("services", manifests.NAMESPACE, manifests.SERVICE)

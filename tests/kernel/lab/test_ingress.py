@@ -31,6 +31,9 @@ pytestmark = [
 ]
 
 
+NO_REDIRECT = {"nginx.ingress.kubernetes.io/ssl-redirect": "false"}
+
+
 def app(name: str) -> str:
     return f"""
 apiVersion: apps/v1
@@ -243,6 +246,35 @@ def test_a_refused_ingress_gives_an_event_and_what_ran_goes_on(lab: Cluster) -> 
         )
     )
     assert answer(lab, "http://wrong.example.com/bc") == (200, "one")
+
+
+def test_exact_and_prefix_share_a_path_of_one_host(lab: Cluster) -> None:
+    lab.apply(ingress("whole", ("both.example.com", "/a", "Exact", "one")))
+    lab.apply(ingress("below", ("both.example.com", "/a", "Prefix", "two")))
+    assert answer(lab, "http://both.example.com/a") == (200, "one")
+    assert answer(lab, "http://both.example.com/a/b") == (200, "two")
+
+
+def test_a_secret_that_goes_bad_and_is_mended_stops_nothing_else(lab: Cluster) -> None:
+    def secret(pem: str) -> dict[str, Any]:
+        data = {"tls.crt": pem, "tls.key": pem}
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "turning"},
+            "type": "kubernetes.io/tls",
+            "data": {k: base64.b64encode(v.encode()).decode() for k, v in data.items()},
+        }
+
+    tls = [{"hosts": ["turning.example.com"], "secretName": "turning"}]
+    rule = ("turning.example.com", "/", "Prefix", "one")
+    lab.apply(secret(self_signed("turning.example.com", "turning.example.com")))
+    lab.apply(ingress("turning", rule, tls=tls, annotations=NO_REDIRECT))
+    lab.apply(secret("-----BEGIN CERTIFICATE-----"))
+    assert len(events(lab, "turning", "BadSecret")) == 1
+    lab.apply(ingress("after", ("after.example.com", "/", "Prefix", "two")))
+    assert answer(lab, "http://after.example.com/") == (200, "two")
+    assert answer(lab, "http://turning.example.com/") == (200, "one")
 
 
 def test_its_status_and_public_name_come_and_go(lab: Cluster) -> None:

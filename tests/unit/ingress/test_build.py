@@ -8,8 +8,11 @@ from typing import Any
 from testbed.api.documents import Document
 from testbed.api.objects import EndpointSlice, NamespacedName, Service
 from testbed.ingress.build import World, build
+from testbed.ingress.certificate import self_signed
 from testbed.ingress.model import Configuration, Host, Location, render
+from testbed.ingress.server import complaint
 
+PEM_KEY = "-----BEGIN PRIVATE"
 Told = list[tuple[str, str, str]]
 
 
@@ -60,6 +63,12 @@ def world(**secrets: Document) -> World:
     return World({key: service}, {key: (part,)}, named)
 
 
+def secret_data(pem: str, key: str = "") -> Document:
+    chain, own = pem[: pem.index(PEM_KEY)], pem[pem.index(PEM_KEY) :]
+    parts = {"tls.crt": chain, "tls.key": key or own}
+    return {name: base64.b64encode(text.encode()).decode() for name, text in parts.items()}
+
+
 def built(*documents: Document, **secrets: Document) -> tuple[Configuration, Told]:
     told: Told = []
 
@@ -76,7 +85,7 @@ def host_of(configuration: Configuration, name: str) -> Host:
 def test_only_ready_endpoints_of_the_named_port_are_backends() -> None:
     made, told = built(ingress("a", {"rules": [rule("x.org", "/", name="admin")]}))
     assert [(b.name, b.endpoints) for b in made.backends] == [
-        ("default-web-admin", ("10.0.0.2:9090",))
+        ("default_web_admin", ("10.0.0.2:9090",))
     ]
     assert told == []
 
@@ -85,7 +94,7 @@ def test_the_oldest_ingress_keeps_a_path_that_two_claim() -> None:
     young = ingress("young", {"rules": [rule("x.org", "/a", number=81)]}, at="2")
     old = ingress("old", {"rules": [rule("x.org", "/a")]}, at="1")
     made, told = built(young, old)
-    assert host_of(made, "x.org").locations == (Location("/a", "prefix", "default-web-http"),)
+    assert host_of(made, "x.org").locations == (Location("/a", "prefix", "default_web_http"),)
     assert told == [
         (
             "young",
@@ -117,18 +126,18 @@ def test_what_is_not_there_is_told_and_answers_503() -> None:
 def test_a_default_backend_takes_what_rules_leave() -> None:
     default = {"service": {"name": "web", "port": {"number": 81}}}
     alone, _ = built(ingress("a", {"defaultBackend": default}))
-    assert host_of(alone, "").locations == (Location("/", "prefix", "default-web-admin"),)
+    assert host_of(alone, "").locations == (Location("/", "prefix", "default_web_admin"),)
     beside, _ = built(ingress("a", {"defaultBackend": default, "rules": [rule("x.org", "/a")]}))
     assert [each.path for each in host_of(beside, "x.org").locations] == ["/a", "/"]
 
 
 def test_a_certificate_comes_from_its_secret_and_redirects() -> None:
     spec = {"rules": [rule("x.org", "/")], "tls": [{"hosts": ["x.org"], "secretName": "cert"}]}
-    data = {n: base64.b64encode(b"PEM").decode() for n in ("tls.crt", "tls.key")}
+    data = secret_data(self_signed("x"))
     made, told = built(ingress("a", spec), cert={"data": data})
     host = host_of(made, "x.org")
-    assert (host.certificate, host.redirect) == ("default-cert", True)
-    assert made.certificates == {"default-cert": "PEM\nPEM\n"}
+    assert (host.certificate, host.redirect) == ("default_cert", True)
+    assert made.certificates == {"default_cert": self_signed("x")}
     assert told == []
     without, told = built(ingress("a", spec, ssl_redirect="false"))
     assert host_of(without, "x.org").certificate == "default"
@@ -139,3 +148,47 @@ def test_a_certificate_comes_from_its_secret_and_redirects() -> None:
 def test_words_of_a_user_cannot_leave_their_quotes() -> None:
     made, _ = built(ingress("a", {"rules": [rule("x.org", '/a"; evil {', kind="Exact")]}))
     assert r'location = "/a\"; evil {" {' in render(made, "/d")
+
+
+def test_an_exact_path_takes_the_place_of_its_prefix_on_the_same_host() -> None:
+    both = [rule("x.org", "/a", kind="Exact"), rule("x.org", "/a", number=81)]
+    made, told = built(ingress("a", {"rules": both[:1]}), ingress("b", {"rules": both[1:]}))
+    text = render(made, "/d")
+    assert text.count('location = "/a" {') == 1
+    assert text.count('location "/a/" {') == 1
+    assert told == []
+
+
+def test_a_secret_whose_key_is_another_certificates_gives_way_to_the_default() -> None:
+    spec = {"rules": [rule("x.org", "/")], "tls": [{"hosts": ["x.org"], "secretName": "cert"}]}
+    other = self_signed("y")
+    for data in (
+        secret_data(self_signed("x"), other[other.index(PEM_KEY) :]),
+        secret_data(self_signed("x"), "no key"),
+        {},
+    ):
+        made, told = built(ingress("a", spec), cert={"data": data})
+        assert host_of(made, "x.org").certificate == "default"
+        assert made.certificates == {}
+        assert told == [
+            ("a", "BadSecret", "secret default/cert has no tls.crt and its tls.key in PEM")
+        ]
+
+
+def test_backends_of_different_namespaces_never_share_a_name() -> None:
+    names = set()
+    for namespace, name in (("a-b", "c"), ("a", "b-c")):
+        key = NamespacedName(namespace, name)
+        service = Service.from_document(
+            {"metadata": {"name": name, "namespace": namespace}, "spec": {"ports": [{"port": 80}]}}
+        )
+        document = ingress("i", {"rules": [rule("x.org", "/", name, number=80)]})
+        document["metadata"]["namespace"] = namespace
+        made = build([document], World({key: service}, {}, {}), lambda *_: None)
+        names |= {backend.name for backend in made.backends}
+    assert len(names) == 2
+
+
+def test_a_complaint_of_nginx_is_the_same_each_time() -> None:
+    said = 'nginx: [emerg] {0}#{0}: duplicate location "/a" in /run/x/{0}/check.conf:5{0}\n'
+    assert complaint(said.format(12)) == complaint(said.format(3)) == 'duplicate location "/a"'
