@@ -6,7 +6,7 @@ import argparse
 import time
 
 from testbed.cli import daemon
-from testbed.cli.options import add_lab
+from testbed.cli.options import add_lab_or_name
 from testbed.errors import EXIT_OK, TestbedError
 from testbed.naming import run_directory
 
@@ -18,7 +18,7 @@ def add_parser(
     subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
 ) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("down", description="End a lab; nothing of it remains.")
-    add_lab(parser)
+    add_lab_or_name(parser)
     return parser
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from testbed.cli import daemon
+from testbed.cli.options import add_lab_or_name
 from testbed.cli.table import table
 from testbed.errors import EXIT_OK
 
@@ -14,7 +15,7 @@ def add_parser(
     subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
 ) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("list", description="List the labs, or the parts of one.")
-    parser.add_argument("--lab", metavar="NAME", help="show this lab's namespaces and Services")
+    add_lab_or_name(parser, "show this lab's namespaces and Services", default=None)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     return parser
 

@@ -19,6 +19,19 @@ def add_lab(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_lab_or_name(
+    parser: argparse.ArgumentParser, about: str = "the lab", default: str | None = DEFAULT_LAB
+) -> None:
+    """The lab as `NAME` or as `--lab NAME`, whichever; giving both is refused."""
+    shown = f" (default {default})" if default else ""
+    group = parser.add_mutually_exclusive_group()
+    # A word that is left out comes after the options: its default would take an option's place.
+    group.add_argument(
+        "lab", nargs="?", default=argparse.SUPPRESS, metavar="NAME", help=f"{about}{shown}"
+    )
+    group.add_argument("--lab", default=default, metavar="NAME", help="the same, as an option")
+
+
 def add_proxy_command(parser: argparse.ArgumentParser) -> None:
     """`--proxy-command`, `--proxy-quiet`."""
     parser.add_argument(

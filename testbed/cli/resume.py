@@ -7,7 +7,7 @@ import time
 
 from testbed import features
 from testbed.cli import daemon, handlers
-from testbed.cli.options import add_lab
+from testbed.cli.options import add_lab_or_name
 from testbed.errors import EXIT_OK, UsageError
 from testbed.naming import check_lab_name
 
@@ -20,7 +20,7 @@ def add_parser(
         description="Start the control plane of a lab again whose process was killed. Namespaces, "
         "rules, connections and the Pods' programs go on; the kubeconfig stays valid.",
     )
-    add_lab(parser)
+    add_lab_or_name(parser)
     return parser
 
 

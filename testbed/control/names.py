@@ -25,16 +25,18 @@ def generate(base: str, source: random.Random) -> str:
     return base[: GENERATED_LIMIT - SUFFIX_LENGTH] + suffix(source)
 
 
-def template_hash(template: Document) -> str:
+def template_hash(template: Document, collisions: int = 0) -> str:
     """A short hash that changes with the Pod template: the value of label pod-template-hash.
 
     The real one hashes a Go dump of the template, which has no stable form; FNV-1a over canonical
-    JSON takes its place, spelled in the same alphabet.
+    JSON takes its place, spelled as rand.SafeEncodeString does it. `collisions` gives another hash
+    to a template whose first one is taken.
     """
+    text = json.dumps(template, sort_keys=True, separators=(",", ":"))
     value = 0x811C9DC5
-    for byte in json.dumps(template, sort_keys=True, separators=(",", ":")).encode():
+    for byte in f"{text}{collisions or ''}".encode():
         value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return "".join(ALPHABET[int(digit) % len(ALPHABET)] for digit in str(value))
+    return "".join(ALPHABET[ord(digit) % len(ALPHABET)] for digit in str(value))
 
 
 #: What a ReplicaSet, Deployment, DaemonSet or Job adds to its name for its Pods', or a StatefulSet.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -25,6 +26,8 @@ class Pages:
     def __init__(self) -> None:
         self._lists: OrderedDict[int, tuple[str, list[Document]]] = OrderedDict()
         self._number = 0
+        #: Tells this start's tokens from those of a server before it, whose lists are gone.
+        self._start = secrets.token_hex(8)
 
     def first(
         self, found: list[Document], limit: int, version: int, key: str
@@ -43,9 +46,10 @@ class Pages:
         try:
             state = json.loads(base64.urlsafe_b64decode(token.encode() + b"=="))
             listed, start, version = (int(state[field]) for field in ("list", "start", "rv"))
+            ours = state["server"] == self._start
         except (ValueError, KeyError, TypeError, binascii.Error):
             raise status.bad_request("continue key is not valid") from None
-        if self._lists.get(listed, ("", []))[0] != key or start < 0:
+        if not ours or self._lists.get(listed, ("", []))[0] != key or start < 0:
             raise status.gone()
         return self._page(listed, start, limit, version)
 
@@ -56,8 +60,9 @@ class Pages:
         end = start + limit if limit else len(found)
         meta: Document = {"resourceVersion": str(version)}
         if end < len(found):
-            state = json.dumps({"list": listed, "start": end, "rv": version})
-            meta["continue"] = base64.urlsafe_b64encode(state.encode()).decode().rstrip("=")
+            state = {"server": self._start, "list": listed, "start": end, "rv": version}
+            token = base64.urlsafe_b64encode(json.dumps(state).encode())
+            meta["continue"] = token.decode().rstrip("=")
             meta["remainingItemCount"] = len(found) - end
         return found[start:end], meta
 

@@ -179,6 +179,8 @@ class DaemonSetController(Controller):
         counts["numberUnavailable"] = counts["desiredNumberScheduled"] - counts["numberAvailable"]
         status = {k: v for k, v in counts.items() if v or k in _COUNTS[:4]}
         status["observedGeneration"] = found["metadata"]["generation"]
+        if collisions := (found.get("status") or {}).get("collisionCount"):
+            status["collisionCount"] = collisions
         if found.get("status") != status:
             self.api.update("daemonsets", {**found, "status": status}, status=True)
 

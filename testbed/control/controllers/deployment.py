@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from testbed.api.documents import Document, namespace_of
-from testbed.control import names, pods
+from testbed.control import pods
+from testbed.control.controllers import ownership
 from testbed.control.controllers.base import (
     Controller,
     Key,
@@ -45,7 +46,7 @@ class DeploymentController(Controller):
         if event.resource == "deployments":
             yield from super().keys_for(event)
         elif event.resource == "replicasets":
-            yield from _owner_key(event.object, "Deployment")
+            yield from ownership.concerned(self.api, "deployments", "Deployment", event)
         elif event.type.value == "DELETED":
             # Strategy Recreate waits for the last old Pod to be gone.
             for _, name in _owner_key(event.object, "ReplicaSet"):
@@ -58,7 +59,11 @@ class DeploymentController(Controller):
         if deployment is None:
             return
         if not deployment["metadata"].get("deletionTimestamp"):
+            ownership.claim(self.api, deployment, resource="replicasets")
             current, old = self._replica_sets(deployment)
+            if current is not None:
+                current = self._annotated(deployment, current, old)
+                deployment = self.store.get("deployments", *key)
             if deployment["spec"].get("paused") or self._was_rescaled(deployment, current, old):
                 self._rescale(deployment, [*old, *([current] if current else [])])
             elif deployment["spec"]["strategy"]["type"] == "Recreate":
@@ -88,11 +93,26 @@ class DeploymentController(Controller):
         self, deployment: Document, current: Document | None, old: list[Document]
     ) -> Document:
         """The ReplicaSet of the current template, with the newest revision on it."""
-        newest = max((_revision(rs) for rs in old), default=0)
         if current is None:
+            newest = max((_revision(rs) for rs in old), default=0)
             current = self._create(deployment, newest + 1, old)
-        elif _revision(current) < newest:
-            current = self._annotate(current, {REVISION: str(newest + 1)})
+        return self._annotated(self.store.get("deployments", *_key(deployment)), current, old)
+
+    def _annotated(self, deployment: Document, current: Document, old: list[Document]) -> Document:
+        """Bring the Deployment's annotations to its current set, and the set's revision to it.
+
+        Source: deployment_util.go SetNewReplicaSetAnnotations, sync.go getNewReplicaSet.
+        """
+        wanted = _copied(deployment)
+        newest, own = max((_revision(rs) for rs in old), default=0), _revision(current)
+        have = current["metadata"].get("annotations") or {}
+        if own <= newest:
+            wanted[REVISION] = str(newest + 1)
+            if own:
+                history = have.get(REVISION_HISTORY)
+                wanted[REVISION_HISTORY] = f"{history},{own}" if history else str(own)
+        if any(have.get(name) != value for name, value in wanted.items()):
+            current = self._annotate(current, wanted)
         revision = str(_revision(current))
         if (deployment["metadata"].get("annotations") or {}).get(REVISION) != revision:
             changed = copy.deepcopy(deployment)
@@ -102,15 +122,10 @@ class DeploymentController(Controller):
 
     def _create(self, deployment: Document, revision: int, old: list[Document]) -> Document:
         template = copy.deepcopy(deployment["spec"]["template"])
-        label = names.template_hash(template)
+        label = ownership.free_hash(self.api, "replicasets", deployment, "deployments", template)
         template.setdefault("metadata", {}).setdefault("labels", {})[HASH_LABEL] = label
         selector = copy.deepcopy(deployment["spec"]["selector"])
         selector.setdefault("matchLabels", {})[HASH_LABEL] = label
-        annotations = {
-            k: v
-            for k, v in (deployment["metadata"].get("annotations") or {}).items()
-            if k not in NOT_COPIED
-        }
         replicas = 0
         if deployment["spec"]["strategy"]["type"] != "Recreate":
             replicas = self._new_size(deployment, 0, sum(_replicas(rs) for rs in old))
@@ -123,7 +138,11 @@ class DeploymentController(Controller):
                 "name": f"{deployment['metadata']['name']}-{label}",
                 "namespace": namespace_of(deployment),
                 "labels": template["metadata"]["labels"],
-                "annotations": {**annotations, **_sizes(deployment), REVISION: str(revision)},
+                "annotations": {
+                    **_copied(deployment),
+                    **_sizes(deployment),
+                    REVISION: str(revision),
+                },
                 "ownerReferences": [owner_reference(deployment)],
             },
             "spec": {"replicas": replicas, "selector": selector, "template": template},
@@ -272,6 +291,7 @@ class DeploymentController(Controller):
         changed = copy.deepcopy(deployment)
         status = changed["status"] = {
             "conditions": (changed.get("status") or {}).get("conditions") or [],
+            "collisionCount": (changed.get("status") or {}).get("collisionCount") or 0,
             "observedGeneration": deployment["metadata"]["generation"],
             "replicas": total,
             "updatedReplicas": _count(current, "replicas"),
@@ -424,6 +444,12 @@ def _bounds(deployment: Document) -> tuple[int, int]:
 
 def _resolve(value: int | str, total: int) -> float:
     return value if isinstance(value, int) else int(value.rstrip("%")) * total / 100
+
+
+def _copied(deployment: Document) -> dict[str, str]:
+    """The annotations that go to the current ReplicaSet."""
+    annotations = deployment["metadata"].get("annotations") or {}
+    return {name: value for name, value in annotations.items() if name not in NOT_COPIED}
 
 
 def _sizes(deployment: Document) -> dict[str, str]:

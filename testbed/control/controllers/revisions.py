@@ -9,8 +9,8 @@ import copy
 from collections.abc import Iterable
 
 from testbed.api.documents import Document, name_of, namespace_of
-from testbed.control import names
-from testbed.control.controllers.base import ClusterApi, is_owned_by, owner_reference
+from testbed.control.controllers import ownership
+from testbed.control.controllers.base import ClusterApi, owner_reference
 
 LABEL = "controller-revision-hash"
 RESOURCE = "controllerrevisions"
@@ -19,16 +19,18 @@ RESOURCE = "controllerrevisions"
 def ensure(api: ClusterApi, owner: Document) -> tuple[Document, list[Document]]:
     """(the revision of the present template, all others from oldest to newest)."""
     data = {"spec": {"template": {**copy.deepcopy(owner["spec"]["template"]), "$patch": "replace"}}}
-    known = [r for r in api.store.list(RESOURCE, namespace_of(owner)) if is_owned_by(r, owner)]
+    known = ownership.claim(api, owner, resource=RESOURCE)
     known.sort(key=lambda revision: int(revision["revision"]))
     newest = max((int(revision["revision"]) for revision in known), default=0)
     current = next((revision for revision in known if revision["data"] == data), None)
     if current is None:
-        label = names.template_hash(data)
+        owners = f"{owner['kind'].lower()}s"
+        label = ownership.free_hash(api, RESOURCE, owner, owners, data)
+        labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
         meta: Document = {
             "name": f"{name_of(owner)}-{label}",
             "namespace": namespace_of(owner),
-            "labels": {**(owner["spec"]["selector"].get("matchLabels") or {}), LABEL: label},
+            "labels": {**labels, LABEL: label},
             "ownerReferences": [owner_reference(owner)],
         }
         document = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": meta}

@@ -164,7 +164,7 @@ class StatefulSetController(Controller):
             "updatedReplicas": updated,
             "currentRevision": name_of(shown),
             "updateRevision": name_of(update),
-            "collisionCount": 0,
+            "collisionCount": (found.get("status") or {}).get("collisionCount") or 0,
             "availableReplicas": sum(wait == 0 for wait in waits),
         }
         optional = ("readyReplicas", "currentReplicas", "updatedReplicas")

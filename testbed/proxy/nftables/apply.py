@@ -280,6 +280,8 @@ class NftablesApplier(NetlinkApplier[RuleSet]):
 
     def _all_there(self, ruleset: RuleSet) -> bool:
         """Rules are known by their user data; elements are counted."""
+        if TABLE not in dump.tables(self._door.netlink, self.family):
+            return False
         sets = dump.sets(self._door.netlink, self.family, TABLE)
         if any(spec.name not in sets for spec in ruleset.all_sets()):
             return False

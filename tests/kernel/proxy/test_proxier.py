@@ -13,6 +13,7 @@ from testbed.proxy.config import DEFAULT_SERVICE_CIDRS, KubeProxyConfiguration
 from testbed.proxy.conntrack import Conntrack
 from testbed.proxy.inputs import render_rules
 from testbed.proxy.kernel.applier import FULL, NOTHING, PARTIAL
+from testbed.proxy.kernel.transaction import RuleError
 from testbed.proxy.proxier import Proxier, sysctls
 from testbed.proxy.stale import Flow, StaleFilter
 from tests.kernel.proxy.scratch import ScratchNamespace, iptables_save, nft_list, normal_table
@@ -143,6 +144,28 @@ def test_cleanup_removes_every_rule_of_ours(namespace: ScratchNamespace, proxier
     assert not kube_lines(namespace)
     assert not kube_lines(namespace, IPV6)
     assert "kube-proxy" not in tables(namespace)
+
+
+def test_a_family_that_cannot_be_cleaned_up_does_not_spare_the_other(
+    namespace: ScratchNamespace,
+) -> None:
+    proxier = make_proxier(namespace, "nftables")
+    proxier.sync()
+    backend: Any = proxier._families[IPV6].backend
+    applier = backend._applier
+
+    def refuse() -> None:
+        raise RuleError("w1", "kube-proxy", "", "refused", 1)
+
+    applier.cleanup = refuse
+    with pytest.raises(RuleError, match="refused"):
+        proxier.set_config(KubeProxyConfiguration(mode="iptables"))
+    assert applier._door.netlink.sock.fileno() == -1
+    assert tables(namespace).split("\n") == ["table ip6 kube-proxy", ""]
+    assert proxier.mode == "iptables"
+    proxier.sync()
+    assert kube_lines(namespace)
+    proxier.close()
 
 
 @both_modes

@@ -51,6 +51,18 @@ def test_rules_follow_the_worlds_and_go_away(namespace: ScratchNamespace) -> Non
     assert not [line for line in saved(namespace) if "KUBE" in line]
 
 
+def test_a_chain_that_a_stranger_jumps_to_stays_empty_and_the_rest_goes(
+    namespace: ScratchNamespace,
+) -> None:
+    namespace.run(["iptables-legacy", "-N", "CNI-FORWARD"])
+    applier = RestoreApplier(namespace, IPV4)
+    applier.sync(render("clusterip"))
+    namespace.run(["iptables-legacy", "-A", "CNI-FORWARD", "-j", "KUBE-FORWARD"])
+    applier.cleanup()
+    left = [line for line in saved(namespace) if "KUBE" in line]
+    assert left == ["-A CNI-FORWARD -j KUBE-FORWARD", ":KUBE-FORWARD -"]
+
+
 def test_a_refused_line_is_named_and_the_old_rules_stay(namespace: ScratchNamespace) -> None:
     applier = RestoreApplier(namespace, IPV4)
     rules = render("clusterip")

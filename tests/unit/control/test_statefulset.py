@@ -151,3 +151,16 @@ def test_deleting_a_set_takes_pods_and_revisions() -> None:
     world.delete("statefulsets", "db")
     assert world.pods() == []
     assert world.store.list("controllerrevisions") == []
+
+
+def test_revisions_that_were_orphaned_are_adopted_by_the_next_set() -> None:
+    world = World()
+    world.create("statefulsets", stateful_set())
+    revision = copy.deepcopy(world.store.list("controllerrevisions")[0])
+    del revision["metadata"]["ownerReferences"]
+    world.store.update("controllerrevisions", revision)
+    world.store.delete("statefulsets", "default", "db")
+    again = world.create("statefulsets", stateful_set())
+    found = world.store.list("controllerrevisions")
+    assert [r["metadata"]["name"] for r in found] == [revision["metadata"]["name"]]
+    assert found[0]["metadata"]["ownerReferences"][0]["uid"] == again["metadata"]["uid"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+from testbed.control import names
 from tests.unit.control.world import World, container, deployment, node, pod, service
 
 
@@ -220,3 +221,57 @@ def test_a_host_network_pod_has_its_nodes_addresses() -> None:
     world.create("pods", pod("agent", hostNetwork=True))
     ips = [entry["ip"] for entry in world.pods()[0]["status"]["podIPs"]]
     assert ips == ["172.18.0.11", "fd00:172:18::b"]
+
+
+def test_a_hash_is_spelled_by_the_codes_of_its_digits() -> None:
+    # Code 48 of digit 0 is 21 modulo 27: that letter is 4, and 6 is the letter b again.
+    assert set(names.template_hash({})) <= set("456789bcdf")
+
+
+def test_replica_sets_that_were_orphaned_are_adopted_by_the_next_deployment() -> None:
+    world = World()
+    world.create("deployments", deployment())
+    before = {p["metadata"]["uid"] for p in world.pods()}
+    replica_set = orphan(world, "replicasets")
+    world.store.delete("deployments", "default", "web")
+    world.run()
+    again = world.create("deployments", deployment())
+    owned = world.store.get("replicasets", "default", replica_set)
+    assert owned["metadata"]["ownerReferences"][0]["uid"] == again["metadata"]["uid"]
+    assert {p["metadata"]["uid"] for p in world.pods()} == before
+
+
+def test_a_name_that_a_stranger_has_gives_another_hash() -> None:
+    world = World()
+    world.create("deployments", deployment())
+    name = orphan(world, "replicasets")
+    world.store.delete("deployments", "default", "web")
+    stranger = copy.deepcopy(world.store.get("replicasets", "default", name))
+    stranger["metadata"]["labels"] = {}
+    world.store.update("replicasets", stranger)
+    world.create("deployments", deployment())
+    assert world.store.get("deployments", "default", "web")["status"]["collisionCount"] == 1
+    assert len(world.store.list("replicasets")) == 2
+    world.change("deployments", "web", replicas=4)
+    assert world.store.get("deployments", "default", "web")["status"]["readyReplicas"] == 4
+
+
+def orphan(world: World, resource: str) -> str:
+    """Take the owner away from the only object of a resource; returns its name."""
+    found = copy.deepcopy(world.store.list(resource)[0])
+    del found["metadata"]["ownerReferences"]
+    world.store.update(resource, found)
+    return str(found["metadata"]["name"])
+
+
+def test_annotations_of_a_deployment_reach_its_current_replica_set() -> None:
+    world = World()
+    world.create("deployments", deployment())
+    changed = copy.deepcopy(world.store.get("deployments", "default", "web"))
+    changed["metadata"]["annotations"] = {"kubernetes.io/change-cause": "why"}
+    world.store.update("deployments", changed)
+    world.run()
+    replica_set = world.store.list("replicasets")[0]
+    assert replica_set["metadata"]["annotations"]["kubernetes.io/change-cause"] == "why"
+    annotations = world.store.get("deployments", "default", "web")["metadata"]["annotations"]
+    assert annotations["deployment.kubernetes.io/revision"] == "1"
