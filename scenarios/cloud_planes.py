@@ -38,7 +38,10 @@ def service(plane: str, policy: str) -> dict[str, Any]:
     }
 
 
-@scenario("Three kinds of cloud × two policies × two families: the address the Pod sees")
+@scenario(
+    "Three kinds of cloud × two policies × two families: the address the Pod sees",
+    needs=("haproxy",),
+)
 def cloud_planes(lab: Cluster, steps: Steps) -> None:
     lab.apply(pod("web-1", "w1", app="web"), pod("web-2", "w2", app="web"))
     rows = []

@@ -72,6 +72,7 @@ class Cluster(Packets, Surroundings):
         named = isinstance(topology, str | FilePath)
         topo = twin or (load_topology(topology) if named else topology)
         self.topology = topo.spec()
+        self.options.check_programs()
         self.options.check_nodes([machine.name for machine in self.topology.nodes])
         self._topo = topo
         self._net: Net | None = None

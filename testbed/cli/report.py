@@ -66,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"{title}: {words.strip()}\n")
     if read.path is not None:
         print(text.render(read.path, all_rules=args.all_rules))
+    if read.verdict:
+        print(f"compared: {read.verdict}\n")
     print("\n".join(f"{name}: {version}" for name, version in sorted(read.versions.items())))
     return EXIT_OK
 

@@ -86,6 +86,8 @@ class AddressPool:
         if network is None or address not in network:
             ranges = ", ".join(str(n) for n in self.ranges.values())
             raise CloudError(f"loadBalancerIP {requested} isn't in the cloud's ranges ({ranges})")
+        if not 0 < int(address) - int(network.network_address) < _end(network):
+            raise CloudError(f"loadBalancerIP {requested} is no host's address in {network}")
         holder = self._owners.get(str(address), owner)
         if holder != owner:
             raise CloudError(f"loadBalancerIP {requested} belongs to Service {holder}")
@@ -104,5 +106,9 @@ class AddressPool:
     def _offsets(self, family: str) -> Iterator[int]:
         """Offsets worth trying: everything below `_low` is taken."""
         network = self.ranges[family]
-        last = network.num_addresses - (1 if network.version == 4 else 0)
-        return iter(range(self._low[family], last))
+        return iter(range(self._low[family], _end(network)))
+
+
+def _end(network: Network) -> int:
+    """The first offset that is no load balancer's: IPv4 ends with the broadcast address."""
+    return network.num_addresses - (1 if network.version == 4 else 0)

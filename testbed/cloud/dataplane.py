@@ -74,9 +74,20 @@ class BalancerPlane:
         self._proxy = Haproxy(site.balancer.run, site.directory)
 
     def set(self, balancer: LoadBalancer, healthy: Collection[str]) -> None:
-        """Serve `balancer` with those of its targets whose names are in `healthy`."""
+        """Serve `balancer` with those of its targets whose names are in `healthy`.
+
+        Where that fails it is served as before, so that others don't fail with it.
+        """
+        before = self._desired.get(balancer.key)
         self._desired[balancer.key] = balancer, frozenset(healthy)
-        self._sync(balancer.key)
+        try:
+            self._sync(balancer.key)
+        except BaseException:
+            if before is None:
+                del self._desired[balancer.key]
+            else:
+                self._desired[balancer.key] = before
+            raise
 
     def remove(self, key: NamespacedName) -> None:
         """Stop serving a Service."""

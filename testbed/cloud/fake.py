@@ -14,6 +14,8 @@ from testbed.cloud.addresses import AddressPool
 from testbed.cloud.balancer import DataPlane, LoadBalancer, Target, load_balancer, targets
 from testbed.cloud.dataplane import BalancerPlane, Site
 from testbed.cloud.health import Check, HealthChecker, HealthSettings
+from testbed.cloud.interface import CloudError
+from testbed.errors import TestbedError
 
 #: The zone of the load balancers' public names.
 PUBLIC_ZONE = "lb.example.net"
@@ -22,8 +24,8 @@ PUBLIC_ZONE = "lb.example.net"
 class PublicNames(Protocol):
     """The public DNS that load balancers are named in."""
 
-    def set_addresses(self, name: str, addresses: Sequence[str]) -> None:
-        """`name` has exactly these addresses; none removes it."""
+    def set_addresses(self, name: str, addresses: Sequence[str], owner: str = "") -> None:
+        """`name` has exactly these addresses of an owner's; none removes them."""
 
 
 def public_name(key: NamespacedName, zone: str = PUBLIC_ZONE) -> str:
@@ -122,11 +124,24 @@ class FakeCloud:
         self.plane.close()
 
     def _put(self, balancer: LoadBalancer) -> None:
+        """Serve a load balancer; raises CloudError where it can't be, and leaves what was."""
+        before = self._balancers.get(balancer.key)
+        self._watch(balancer)
+        try:
+            if not self._waits:
+                self.plane.set(balancer, self.healthy(balancer.key))
+        except TestbedError as error:
+            if before is not None:
+                self._watch(before)
+            else:
+                del self._balancers[balancer.key]
+                self.checker.want(balancer.key, ())
+            raise CloudError(str(error)) from error
+
+    def _watch(self, balancer: LoadBalancer) -> None:
         self._balancers[balancer.key] = balancer
         checks = (_check(balancer, target) for target in balancer.targets)
         self.checker.want(balancer.key, (check for check in checks if check))
-        if not self._waits:
-            self.plane.set(balancer, self.healthy(balancer.key))
 
     def _health_changed(self, key: NamespacedName) -> None:
         if key in self._balancers and not self._waits:

@@ -38,14 +38,14 @@ class Haproxy:
         Raises CannotRunError where HAProxy isn't installed, CommandError where it refuses.
         """
         listed = list(balancers)
+        program = find_program("haproxy") if listed else ""
         wanted = {vip for balancer, _ in listed for vip in balancer.addresses}
         self._own(wanted - self._addresses, "add")
         if listed:
-            self._start(configuration(listed, str(self._control)))
+            self._start(program, configuration(listed, str(self._control)))
         else:
             self._end()
         self._own(self._addresses - wanted, "del")
-        self._addresses = wanted
 
     def take_over(self) -> None:
         """Know the process and the VIPs of an earlier one of us."""
@@ -71,13 +71,13 @@ class Haproxy:
         self._processes.clear()
         self._text = ""
 
-    def _start(self, text: str) -> None:
+    def _start(self, program: str, text: str) -> None:
         if text == self._text:
             return
         for process, descriptor in list(self._processes.items()):
             if _ended(descriptor):
                 os.close(self._processes.pop(process))
-        argv = [find_program("haproxy"), "-D", "-f", "/dev/stdin", "-p", str(self._pid_file)]
+        argv = [program, "-D", "-f", "/dev/stdin", "-p", str(self._pid_file)]
         if self._processes:
             argv += ["-x", str(self._control), "-sf", *map(str, self._processes)]
         self._run(argv, input=text)
@@ -91,6 +91,10 @@ class Haproxy:
             length, extra = (128, ["nodad"]) if family_of(address) == IPV6 else (32, [])
             flags = extra if verb == "add" else []
             self._run(["ip", "address", verb, f"{address}/{length}", "dev", "lo", *flags])
+            if verb == "add":
+                self._addresses.add(address)
+            else:
+                self._addresses.discard(address)
 
 
 def _ended(descriptor: int) -> bool:

@@ -16,7 +16,7 @@ from time import monotonic
 
 from testbed.dns import message
 from testbed.dns.forward import SocketOpener
-from testbed.dns.names import normal
+from testbed.dns.names import check, normal
 from testbed.dns.resolv import ResolvConf
 from testbed.dns.zone import Code, Record, Type
 
@@ -94,8 +94,10 @@ def resolve(
 
     The first candidate that has a record of any of `kinds` wins; each is asked for all kinds, as
     getaddrinfo asks for A and AAAA. `timeout`: seconds a server is waited for (resolv.conf may say
-    otherwise). A server that answers nothing ends the search, as in the C library.
+    otherwise). A server that answers nothing ends the search, as in the C library. Raises
+    UsageError for what can't be a name.
     """
+    check(name)
     if not conf.nameservers:
         return Resolution(name, (), (), "resolv.conf names no server")
     patience = float(_option(conf, "timeout", 0) or timeout)

@@ -184,6 +184,24 @@ def records_in(message: bytes) -> tuple[Code, list[Record]]:
         return Code.SERVFAIL, records
 
 
+def soa_in(message: bytes) -> tuple[Record, ...]:
+    """Which zone's negative answer another server gave: the SOA of its authority section."""
+    try:
+        parsed = dnslib.DNSRecord.parse(message)
+    except dnslib.DNSError:
+        return ()
+    return tuple(
+        Record(
+            str(each.rname).rstrip(".").lower(),
+            Type.SOA,
+            each.ttl,
+            " ".join(map(str, (each.rdata.mname, each.rdata.rname, *each.rdata.times))),
+        )
+        for each in parsed.auth
+        if each.rtype == Type.SOA
+    )
+
+
 def question(name: str, kind: int) -> bytes:
     """A recursive query, for asking another server."""
     packed: bytes = dnslib.DNSRecord.question(name, dnslib.QTYPE[kind]).pack()

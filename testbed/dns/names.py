@@ -8,10 +8,27 @@ from __future__ import annotations
 
 import ipaddress
 
+from testbed.errors import UsageError
+
+#: What fits a message (RFC 1035, 2.3.4), in characters of text without the final dot.
+MAX_LABEL, MAX_NAME = 63, 253
+
 
 def normal(name: str) -> str:
     """The form names are kept in."""
     return name.rstrip(".").lower()
+
+
+def check(name: str) -> None:
+    """Raise UsageError for a name that no message can carry (RFC 1035, 2.3.4)."""
+    bare = name.removesuffix(".")
+    longest = max(len(label) for label in bare.split("."))
+    if bare and not all(bare.split(".")):
+        raise UsageError(f"DNS name {name!r} has an empty label")
+    if longest > MAX_LABEL or len(bare) > MAX_NAME:
+        raise UsageError(
+            f"DNS name {name!r} is too long: {MAX_LABEL} characters a label, {MAX_NAME} in all"
+        )
 
 
 def parent(name: str) -> str:

@@ -30,15 +30,16 @@ class PublicZone:
         """The answer to a question for a normal name; NXDOMAIN for what isn't there."""
         return self._zone.lookup(name, kind)
 
-    def set_addresses(self, name: str, addresses: Sequence[str]) -> None:
-        """`name` has exactly these addresses, and they have its name; none removes it."""
+    def set_addresses(self, name: str, addresses: Sequence[str], owner: str = "") -> None:
+        """`name` has exactly these addresses of an owner's, and they have its name; none removes
+        them. What other owners set at the name stays."""
         name = normal(name)
         records: dict[str, list[Data]] = {}
         if addresses:
             records[name] = [_address(a) for a in addresses]
             for address in addresses:
                 records[reverse(address)] = [Data(Type.PTR, f"{name}.")]
-        self._zone.set(("addresses", name), records)
+        self._zone.set(("addresses", owner, name), records)
 
     def add(self, name: str, kind: str, value: str) -> None:
         """Add one record: an A, AAAA, CNAME, PTR or TXT. Raises UsageError."""

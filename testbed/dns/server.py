@@ -18,7 +18,7 @@ from testbed.dns import message
 from testbed.dns.forward import Forwarder, SocketOpener
 from testbed.dns.message import Body, FormatError, Query
 from testbed.dns.names import from_wire
-from testbed.dns.zone import CNAME_LIMIT, Answer, Code, Record, Source, Type
+from testbed.dns.zone import CNAME_LIMIT, Answer, Code, Source, Type
 
 log = logging.getLogger(__name__)
 
@@ -138,17 +138,22 @@ class Responder:
                 break
             further = self._source.lookup(target, kind)
             if further is None:
-                code, others = await self._ask_for(target, kind)
-                return Answer(code, (*records, *others))
+                last = await self._ask_for(target, kind)
+                return replace(last, records=(*records, *last.records))
             records += further.records
             target = further.pending
+            if target is None:
+                return replace(further, records=tuple(records))
         return Answer(Code.NOERROR, tuple(records))
 
-    async def _ask_for(self, name: str, kind: int) -> tuple[Code, list[Record]]:
+    async def _ask_for(self, name: str, kind: int) -> Answer:
         if self._forwarder is None:
-            return Code.NOERROR, []
+            return Answer(Code.NOERROR)
         answered = await self._forwarder.ask(message.question(name, kind), tcp=False)
-        return (Code.SERVFAIL, []) if answered is None else message.records_in(answered)
+        if answered is None:
+            return Answer(Code.SERVFAIL)
+        code, records = message.records_in(answered)
+        return Answer(code, tuple(records), authority=message.soa_in(answered))
 
     def _failure(self, query: Query, code: Code, limit: int) -> bytes:
         body = message.body_of(query.wire, Answer(code), authoritative=False)

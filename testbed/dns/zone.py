@@ -130,11 +130,8 @@ class Zone:
         node = self._nodes.get(name)
         if node is None:
             return None
-        return tuple(
-            Record(name, data.type, self.ttl, data.data)
-            for datas in node.owners.values()
-            for data in datas
-        )
+        once = dict.fromkeys(data for datas in node.owners.values() for data in datas)
+        return tuple(Record(name, data.type, self.ttl, data.data) for data in once)
 
     def lookup(self, name: str, kind: int) -> Answer | None:
         """Answer with the records of a type, following aliases inside the zone."""
@@ -143,6 +140,8 @@ class Zone:
         found: list[Record] = []
         for _ in range(CNAME_LIMIT):
             records = self._find(name)
+            if name == self.apex and kind == Type.SOA:
+                return Answer(Code.NOERROR, (*found, self.soa()))
             if records is None:
                 code = Code.NOERROR if found else Code.NXDOMAIN
                 return Answer(code, tuple(found), authority=(self.soa(),))

@@ -170,9 +170,15 @@ class _Builder:
         annotations = document["metadata"].get("annotations") or {}
         certificate = self._certificate(document, entry.get("secretName") or "")
         for host in hosts:
-            draft = self.drafts.setdefault(host, _Draft())
-            draft.certificate = certificate
-            draft.redirect = annotations.get(REDIRECT) != "false"
+            drafts = [self.drafts.setdefault(host, _Draft())]
+            # A wildcard is also for the hosts of its Ingress that have no certificate of their own.
+            covered = [
+                self.drafts[name] for name in _covered(document, host) if name in self.drafts
+            ]
+            drafts += [each for each in covered if each.certificate == DEFAULT_CERTIFICATE]
+            for draft in drafts:
+                draft.certificate = certificate
+                draft.redirect = annotations.get(REDIRECT) != "false"
 
     def _certificate(self, document: Document, secret: str) -> str:
         key = NamespacedName(namespace_of(document), secret)
@@ -193,6 +199,16 @@ class _Builder:
         name = f"{key.namespace}_{key.name}"
         self.certificates[name] = pem
         return name
+
+
+def _covered(document: Document, wildcard: str) -> list[str]:
+    """The hosts of an Ingress' rules that a wildcard of its TLS hosts is for: one label more."""
+    if not wildcard.startswith("*."):
+        return []
+    spec = document["spec"]
+    named = {host for entry in spec["tls"] for host in entry.get("hosts") or ()}
+    hosts = {rule.get("host") or "" for rule in spec.get("rules") or ()} - named
+    return sorted(host for host in hosts if "." in host and host.partition(".")[2] == wildcard[2:])
 
 
 def _port_of(service: Service, wanted: Document) -> ServicePort | None:

@@ -41,6 +41,7 @@ def write_bundle(file: Path, lab: Cluster, explanation: Explanation) -> None:
         explanation.observation,
         expected=explanation.expected(),
         reason="" if explanation.agrees else explanation.verdict(),
+        verdict=explanation.verdict(),
     )
     state.write_bundle(file, made)
 

@@ -92,6 +92,12 @@ class Explanation:
             self.drift, key=lambda each: (self._place(each[0]), (each[0], each[1].chain) not in met)
         )
 
+    @property
+    def http_status(self) -> int:
+        """The status of an HTTP answer; 0 where there was none."""
+        outcome = self.observation.outcome
+        return outcome.status if outcome is not None else 0
+
     def expected(self) -> str:
         """The oracle's words: for the node that the packet entered, or for all."""
         return "\n".join(line for p in self._fitting() for line in outcome(p)) + "\n"
@@ -135,7 +141,10 @@ class Explanation:
 
     def render(self, *, all_rules: bool = False) -> str:
         """Path, expectation and comparison as text."""
-        parts = [text.render(self.path, all_rules=all_rules), f"expected: {self.expected()}"]
+        parts = [text.render(self.path, all_rules=all_rules)]
+        if self.http_status:
+            parts[0] += f"HTTP status:  {self.http_status}\n"
+        parts.append(f"expected: {self.expected()}")
         parts.append(f"{self.verdict()}\n")
         if self.spread is not None:
             parts.append(spread_text(self.spread))
@@ -147,6 +156,7 @@ class Explanation:
         return {
             "path": json.loads(path_to_json(self.path)),
             "expected": [p.as_json() for p in self._fitting()],
+            "httpStatus": self.http_status or None,
             "agrees": self.agrees,
             "firstDifference": {"namespace": place, "what": words} if place else None,
             "difference": vars_of(self.difference),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from testbed.errors import UsageError
 from testbed.proxy.external.configuration import check_command
+from testbed.shell import find_program
 
 PROXY_MODES = ("iptables", "nftables", "none")
 CLOUDS = ("nat", "nat-masquerade", "dsr", "proxy", "none")
@@ -57,6 +60,13 @@ class LabOptions:
                 raise UsageError("a proxy command needs a lab with api")
         if self.dns_command and not (self.dns and self.api):
             raise UsageError("a DNS command needs a lab with dns and api")
+        if self.dns_command:
+            check_dns_command(self.dns_command)
+
+    def check_programs(self) -> None:
+        """Raise CannotRunError where a program that the lab's parts are isn't installed."""
+        if self.cloud == "proxy":
+            find_program("haproxy")
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
         """Raise UsageError for a setting of a node that the topology doesn't have."""
@@ -71,3 +81,15 @@ class LabOptions:
     def proxy_of(self, node: str) -> str:
         """The proxy mode of a node."""
         return self.node_proxies.get(node, self.proxy)
+
+
+def check_dns_command(command: str) -> None:
+    """Raise UsageError for a DNS command whose program isn't there."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--dns-command: {error}") from None
+    if not words:
+        raise UsageError("--dns-command: no program in it")
+    if shutil.which(words[0]) is None:
+        raise UsageError(f"--dns-command: no program {words[0]!r}")

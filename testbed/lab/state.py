@@ -24,6 +24,7 @@ def bundle_of(
     *,
     reason: str = "",
     expected: str = "",
+    verdict: str = "",
     logs: Mapping[str, str] | None = None,
 ) -> bundle.Bundle:
     """Everything that the lab knows now, with an observation: its path and its packets."""
@@ -38,6 +39,7 @@ def bundle_of(
         objects=yaml.safe_dump_all(lab.documents(), sort_keys=False),
         expected=expected,
         reason=reason,
+        verdict=verdict,
         places=tuple(lab.places()),
     )
 

@@ -212,7 +212,7 @@ def resolve_targets(
         case "pod":
             pod = find_pod(world, word, namespace)
             addresses, what = tuple(map(canonical, pod.ips)), f"pod/{pod.key.name}"
-            port = port or _container_port(pod, protocol)
+            port = _container_port(pod, port, protocol or "TCP")
         case "node":
             node = find_node(world, word)
             addresses, what = world.addresses[node.name], f"node/{node.name}"
@@ -244,9 +244,10 @@ def _front_end(world: World, address: str, protocol: str, port: int) -> str:
     return str(FrontEndKind.LOAD_BALANCER) if address in world.proxy_ips else ""
 
 
-def _container_port(pod: Pod, protocol: str) -> str:
-    ports = {p.port for p in pod.ports if p.protocol == (protocol or "TCP")}
-    return str(ports.pop()) if len(ports) == 1 else ""
+def _container_port(pod: Pod, port: str, protocol: str) -> str:
+    """The number of the Pod's port called `port`; of its only port if none is said."""
+    ports = {str(p.port) for p in pod.ports if p.protocol == protocol and port in ("", p.name)}
+    return ports.pop() if len(ports) == 1 else port
 
 
 def _number(word: Word, port: str) -> int:

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from testbed import __version__, shell
 from testbed import netlink as nl
-from testbed import shell
 from testbed.errors import TestbedError
 from testbed.flow.paths import ConntrackEntry
 from testbed.probe import conntrack
@@ -72,8 +72,12 @@ def _line(entry: ConntrackEntry) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The kernel and the tools that made the evidence."""
-    made = {"kernel": platform.release(), "python": platform.python_version()}
+    """The testbed, the kernel and the tools that made the evidence."""
+    made = {
+        "testbed": __version__,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
     for argv in _PROGRAMS:
         try:
             made[argv[0]] = shell.run(argv).strip()

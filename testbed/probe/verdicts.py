@@ -96,6 +96,8 @@ def _answered(last: Hop, reply: tuple[Hop, ...], answer: Trail) -> tuple[Verdict
     words = summary.removeprefix("ICMP ")
     if reset or words in _NO_LISTENER:
         detail = f"nothing listens on {last.after.destination} port {last.after.destination_port}"
+        if words == "protocol unreachable":
+            detail = f"{where} doesn't speak {last.after.protocol.upper()}"
         verdict = Verdict(NO_LISTENER, where=where, detail=detail, answer=summary)
         return verdict, _backend(reply)
     if words in _NO_ROUTE:

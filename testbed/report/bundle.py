@@ -32,6 +32,7 @@ _CONTENTS = {
     "objects.yaml": "the cluster's objects",
     "reason.txt": "the check that failed",
     "expected.txt": "what should have happened",
+    "verdict.txt": "whether it did: `as expected`, or the difference",
     "places.json": "the lab's machines",
     "versions.json": "kernel and tools",
     "rules/": "rules, addresses, routes of this namespace",
@@ -46,7 +47,8 @@ class Bundle:
 
     `rules` and `conntrack` are texts by namespace, `logs` by name, `versions` by program; `objects`
     is the cluster's YAML; `expected` the oracle's words, `reason` those of a check that failed;
-    `places` the lab's machines. `path` is None where it failed before anything was sent.
+    `verdict` says whether the path is as expected, "" where nobody compared; `places` the lab's
+    machines. `path` is None where it failed before anything was sent.
     """
 
     path: Path | None
@@ -59,6 +61,7 @@ class Bundle:
     expected: str = ""
     reason: str = ""
     places: tuple[Place, ...] = ()
+    verdict: str = ""
 
     def files(self) -> dict[str, bytes]:
         """The zip's members by name."""
@@ -66,6 +69,7 @@ class Bundle:
             "objects.yaml": self.objects,
             "expected.txt": self.expected,
             "reason.txt": self.reason,
+            "verdict.txt": self.verdict,
             "versions.json": json.dumps(dict(self.versions), indent=1),
         }
         if self.places:
@@ -103,6 +107,7 @@ class Report:
     expected: str
     versions: Mapping[str, str]
     places: tuple[Place, ...]
+    verdict: str
 
 
 def write(stream: BinaryIO, bundle: Bundle) -> None:
@@ -131,6 +136,7 @@ def read(file: FilePath) -> Report:
             words("expected.txt"),
             json.loads(words("versions.json") or "{}"),
             tuple(Place(**each) for each in json.loads(words("places.json") or "[]")),
+            words("verdict.txt"),
         )
 
 

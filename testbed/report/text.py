@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from testbed.flow.paths import DELIVERED, ConntrackEntry, Hop, Path, RuleHit
+from testbed.flow.paths import DELIVERED, NO_LISTENER, ConntrackEntry, Hop, Path, RuleHit
 from testbed.flow.tuples import endpoint
 from testbed.report import stops as paths
 from testbed.report import words
@@ -124,6 +124,8 @@ def _conclusion(path: Path) -> Iterator[str]:
         )
     elif path.verdict.kind == DELIVERED and path.backend_flow is not None:
         yield from _labelled("backend saw", words.source(path), 0)
+    elif path.verdict.kind == NO_LISTENER and _translated(path):
+        yield from _labelled("Service", "the Service did its part; nothing listens in the Pod", 0)
     if path.verdict.rule is not None:
         said = words.meaning(path.verdict.rule)
         yield from _labelled("rule", said or words.rule(path.verdict.rule), 0)
@@ -135,6 +137,16 @@ def _conclusion(path: Path) -> Iterator[str]:
         yield from _labelled("copies", f"flooded to {', '.join(path.copies)}", 0)
     for sentence in path.unseen:
         yield from _labelled("not seen", sentence, 0)
+
+
+def _translated(path: Path) -> bool:
+    """Whether kube-proxy sent the packet to its backend, not a load balancer to a node."""
+    return any(
+        hit.table == "kube-proxy" or hit.chain.startswith("KUBE-SEP-")
+        for hop in path.hops
+        for hit in hop.rules
+        if any(nat.kind == "DNAT" and not nat.undone for nat in hop.nat)
+    )
 
 
 def _conntrack(entry: ConntrackEntry) -> str:

@@ -24,6 +24,8 @@ from testbed.ingress.model import Configuration
 
 _CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 _EVERYTHING: Key = ("", "")
+#: Whose public names the hosts are: a load balancer may have one of the same name.
+_OWNER = "ingress"
 
 
 class Proxies(Protocol):
@@ -39,8 +41,8 @@ class Proxies(Protocol):
 class PublicNames(Protocol):
     """The public DNS in which hosts are named."""
 
-    def set_addresses(self, name: str, addresses: Sequence[str]) -> None:
-        """`name` has exactly these addresses; none removes it."""
+    def set_addresses(self, name: str, addresses: Sequence[str], owner: str = "") -> None:
+        """`name` has exactly these addresses of an owner's; none removes them."""
 
 
 class IngressController(Controller):
@@ -178,9 +180,9 @@ class IngressController(Controller):
             hosts |= {r["host"] for r in document["spec"].get("rules") or () if r.get("host")}
             self._write_status(document, entries)
         for host in self._named - hosts:
-            self._names.set_addresses(host, ())
+            self._names.set_addresses(host, (), _OWNER)
         for host in hosts:
-            self._names.set_addresses(host, addresses)
+            self._names.set_addresses(host, addresses, _OWNER)
         self._named = hosts
 
     def _write_status(self, document: Document, entries: list[dict[str, str]]) -> None:

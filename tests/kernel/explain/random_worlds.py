@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from testbed.api.documents import Document
+from tests.random_services import with_policies
 
 NODES = ("w1", "w2", "w3")
 FAMILIES = ("IPv4", "IPv6")
@@ -68,34 +69,8 @@ class Dice:
             "clusterIPs": [ips[f] for f in families],
             "ipFamilies": families,
             "ports": ports,
-            "internalTrafficPolicy": self.some("Cluster", "Local"),
-            "sessionAffinity": self.some("None", "ClientIP"),
-            "externalIPs": self.some([], external[: len(families)]),
         }
-        status: dict[str, Any] = {}
-        if kind != "ClusterIP":
-            for number, port in enumerate(ports):
-                port["nodePort"] = 30000 + 10 * i + number
-        if kind != "ClusterIP" or spec["externalIPs"]:
-            spec["externalTrafficPolicy"] = self.some("Cluster", "Local")
-        if kind == "LoadBalancer":
-            spec["loadBalancerSourceRanges"] = self.some(
-                [], ["203.0.113.0/24", "2001:db8:113::/48"], ["172.18.0.0/24"], ["0.0.0.0/0"]
-            )
-            if spec["externalTrafficPolicy"] == "Local":
-                spec["healthCheckNodePort"] = 32000 + i
-            mode = self.some("VIP", "VIP", "Proxy")
-            vips = [f"198.51.100.{i}", f"2001:db8:100::{i}"]
-            status = {"loadBalancer": {"ingress": [{"ip": v, "ipMode": mode} for v in vips]}}
-        labels = self.some({}, {}, {}, {"service.kubernetes.io/service-proxy-name": "other"})
-        meta = {"name": f"s{i}", "namespace": "default", "labels": labels}
-        return {
-            "apiVersion": V1,
-            "kind": "Service",
-            "metadata": meta,
-            "spec": spec,
-            "status": status,
-        }
+        return with_policies(self.some, i, spec, external[: len(families)])
 
     def slices(self, i: int, pods: list[Document]) -> list[Document]:
         hinted = self.some(False, True)

@@ -138,6 +138,7 @@ def test_mutate_lists_rules_that_no_flow_meets_and_no_others() -> None:
     [
         ((), "say which interfaces"),
         (("-i", "nowhere/x", "-w", "/dev/null"), "is no NAMESPACE/INTERFACE"),
+        (("-i", "w1/nope", "-w", "/dev/null"), "no interface w1/nope; did you mean w1/"),
         (("--all", "--filter", "tcp prt 80", "-w", "/dev/null"), "filter 'tcp prt 80'"),
     ],
 )

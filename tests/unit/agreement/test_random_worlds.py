@@ -21,6 +21,7 @@ from testbed.oracle.world import World as OracleWorld
 from testbed.proxy.config import KubeProxyConfiguration, ModeConfiguration
 from testbed.proxy.inputs import World as ProxyWorld
 from testbed.proxy.inputs import render_rules
+from tests.random_services import with_policies
 from tests.unit.oracle.tracers import End, Iptables, Nftables, Packet, ends_in
 
 CLUSTER = ("10.244.0.0/16", "fd00:10:244::/56")
@@ -65,28 +66,9 @@ class Random:
             "type": kind,
             "clusterIPs": [ips[f] for f in families],
             "ports": ports,
-            "internalTrafficPolicy": self.some("Cluster", "Local"),
-            "sessionAffinity": self.some("None", "ClientIP"),
-            "externalIPs": self.some([], [f"192.0.2.{i}", f"2001:db8:e::{i}"]),
         }
-        status: dict[str, Any] = {}
-        if kind != "ClusterIP":
-            for number, port in enumerate(ports):
-                port["nodePort"] = 30000 + 10 * i + number
-        if kind != "ClusterIP" or spec["externalIPs"]:
-            spec["externalTrafficPolicy"] = self.some("Cluster", "Local")
-        if kind == "LoadBalancer":
-            spec["loadBalancerSourceRanges"] = self.some(
-                [], ["203.0.113.0/24", "2001:db8:113::/48"], ["172.18.0.0/24"], ["0.0.0.0/0"]
-            )
-            if spec["externalTrafficPolicy"] == "Local":
-                spec["healthCheckNodePort"] = 32000 + i
-            mode = self.some("VIP", "VIP", "Proxy")
-            vips = [f"198.51.100.{i}", f"2001:db8:100::{i}"]
-            status = {"loadBalancer": {"ingress": [{"ip": v, "ipMode": mode} for v in vips]}}
-        labels = self.some({}, {}, {}, {"service.kubernetes.io/service-proxy-name": "other"})
-        meta = {"name": f"s{i}", "namespace": "default", "labels": labels}
-        return Service.from_document({"metadata": meta, "spec": spec, "status": status})
+        external = [f"192.0.2.{i}", f"2001:db8:e::{i}"]
+        return Service.from_document(with_policies(self.some, i, spec, external))
 
     def slices(self, i: int) -> Iterator[EndpointSlice]:
         hinted = self.some(False, True)

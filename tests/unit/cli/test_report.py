@@ -86,3 +86,20 @@ def test_another_file_is_refused_in_one_line(
     other.write_text("no zip")
     assert main(["report", str(other)]) == EXIT_USAGE
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_agreement_is_printed_after_the_path_and_is_no_difference_on_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "agreed.zip"
+    with file.open("wb") as stream:
+        bundle.write(stream, bundle.Bundle(PATH, verdict="as expected"))
+    assert main(["report", str(file)]) == EXIT_OK
+    out = capsys.readouterr().out
+    assert 0 < out.index("delivered to w1") < out.index("compared: as expected")
+    assert "what failed" not in out
+    plain = written(tmp_path, PATH)
+    assert main(["report", str(plain)]) == EXIT_OK
+    assert "compared" not in capsys.readouterr().out
+    assert main(["report", str(file), "--html"]) == EXIT_OK
+    assert "as expected" not in file.with_suffix(".html").read_text()

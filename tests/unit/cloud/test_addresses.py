@@ -76,3 +76,9 @@ def test_restored_addresses_stay_with_their_owner() -> None:
     pool.restore(B, ["198.51.100.9"])
     assert pool.ensure(A, ("IPv4",)) == ("198.51.100.9",)
     assert pool.ensure(B, ("IPv4",)) == ("198.51.100.1",)
+
+
+@pytest.mark.parametrize("address", ["198.51.100.0", "198.51.100.255", "2001:db8:100::"])
+def test_an_address_of_the_network_itself_cannot_be_asked_for(address: str) -> None:
+    with pytest.raises(CloudError, match="no host's address"):
+        AddressPool().ensure(A, BOTH, address)

@@ -65,3 +65,19 @@ def test_alias_stands_alone() -> None:
     with pytest.raises(UsageError, match="stands alone"):
         zone.add("www.example.com", "CNAME", "other.example.com")
     assert data(zone, "www.example.com", Type.A) == ["198.51.100.1"]
+
+
+def test_what_another_owner_sets_at_a_name_stays() -> None:
+    zone = PublicZone()
+    zone.set_addresses("abc.lb.example.net", ["198.51.100.1"])
+    zone.set_addresses("abc.lb.example.net", ["198.51.100.1"], "ingress")
+    assert data(zone, "abc.lb.example.net", Type.A) == ["198.51.100.1"]
+    zone.set_addresses("abc.lb.example.net", [], "ingress")
+    assert data(zone, "abc.lb.example.net", Type.A) == ["198.51.100.1"]
+
+
+def test_the_zone_tells_its_soa() -> None:
+    found = PublicZone().lookup("", Type.SOA)
+    assert found is not None
+    assert [record.type for record in found.records] == [Type.SOA]
+    assert found.authority == ()

@@ -197,3 +197,14 @@ def test_unknown_edns_version_is_told() -> None:
         assert reply.rr == []
 
     play(story)
+
+
+def test_external_name_that_is_not_there_says_so_with_the_zone_that_denies_it() -> None:
+    async def story(lab: Lab) -> None:
+        lab.records.set_service(service("web", type="ExternalName", externalName="no.example.com"))
+        reply = await lab.ask("web.ns.svc.cluster.local")
+        assert data(reply) == ["no.example.com."]
+        assert reply.header.rcode == 3
+        assert [str(each.rname) for each in reply.auth] == ["."]
+
+    play(story)

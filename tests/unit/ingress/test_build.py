@@ -192,3 +192,25 @@ def test_backends_of_different_namespaces_never_share_a_name() -> None:
 def test_a_complaint_of_nginx_is_the_same_each_time() -> None:
     said = 'nginx: [emerg] {0}#{0}: duplicate location "/a" in /run/x/{0}/check.conf:5{0}\n'
     assert complaint(said.format(12)) == complaint(said.format(3)) == 'duplicate location "/a"'
+
+
+def test_a_wildcard_certificate_is_shown_for_the_hosts_that_it_covers() -> None:
+    hosts = ("a.x.org", "own.x.org", "b.a.x.org", "x.org")
+    spec = {
+        "rules": [rule(host, "/") for host in hosts],
+        "tls": [
+            {"hosts": ["own.x.org"], "secretName": "own"},
+            {"hosts": ["*.x.org"], "secretName": "cert"},
+        ],
+    }
+    data = {"data": secret_data(self_signed("x"))}
+    made, told = built(ingress("a", spec), cert=data, own=data)
+    shown = {name: host_of(made, name) for name in hosts}
+    assert [shown[name].certificate for name in hosts] == [
+        "default_cert",
+        "default_own",
+        "default",
+        "default",
+    ]
+    assert [shown[name].redirect for name in hosts] == [True, True, False, False]
+    assert told == []

@@ -12,6 +12,7 @@ from testbed.flow import DROPPED, Flow, Hop, RuleHit, Verdict
 from testbed.flow import Path as PacketPath
 from testbed.lab.evidence import write_pcapng
 from testbed.lab.explain import Explanation
+from testbed.probe.exchange import Outcome
 from testbed.probe.observe import Observation
 
 FLOW = Flow("tcp", "10.0.0.1", 5, "10.0.0.2", 80)
@@ -72,3 +73,12 @@ def test_a_long_list_of_changes_is_cut() -> None:
 def test_a_capture_that_cannot_be_written_is_refused_in_one_line() -> None:
     with pytest.raises(UsageError, match="/dev/full: No space left"):
         write_pcapng(Path("/dev/full"), explained())
+
+
+def test_the_status_of_an_http_answer_is_shown() -> None:
+    outcome = Outcome("answered", FLOW, "no", status=503)
+    found = Explanation(Observation(PATH, (), (), outcome), ())
+    assert "HTTP status:  503\n" in found.render()
+    assert found.as_json()["httpStatus"] == 503
+    assert "HTTP status" not in explained().render()
+    assert explained().as_json()["httpStatus"] is None

@@ -26,7 +26,7 @@ def pod(name: str, ip: str, *, phase: str = "Running", host: bool = False) -> Po
             "spec": {
                 "nodeName": "w1",
                 "hostNetwork": host,
-                "containers": [{"ports": [{"containerPort": 8080}]}],
+                "containers": [{"ports": [{"name": "web", "containerPort": 8080}]}],
             },
             "status": {"podIP": ip, "phase": phase} if ip else {"phase": phase},
         }
@@ -173,6 +173,7 @@ def targets(text: str, **options: object) -> list[str]:
         ("cart", {"namespace": "shop"}, ["ClusterIP 10.96.0.23:80/TCP"]),
         ("web", {"protocol": "icmp"}, ["ClusterIP 10.96.0.20/ICMP"]),
         ("pod/web-0", {}, ["pod/web-0 10.244.1.5:8080/TCP"]),
+        ("pod/web-0:web", {}, ["pod/web-0 10.244.1.5:8080/TCP"]),
         ("pod/web-0:9", {"protocol": "udp"}, ["pod/web-0 10.244.1.5:9/UDP"]),
         ("10.96.0.20:80", {}, ["ClusterIP 10.96.0.20:80/TCP"]),
         ("172.18.0.12:30080", {}, ["NodePort 172.18.0.12:30080/TCP"]),
@@ -213,6 +214,7 @@ def test_headless_service_is_its_ready_pods() -> None:
         ("svc/nodb", {}, "svc/nodb is headless and has no ready endpoint"),
         ("node/w1", {}, "node/w1: to which port? Write node/w1:PORT or --port"),
         ("node/w1:http", {}, "node/w1:http: 'http' isn't a port number (1 to 65535)"),
+        ("pod/web-0:dns", {}, "pod/web-0:dns: 'dns' isn't a port number (1 to 65535)"),
         ("10.0.0.1:70000", {}, "10.0.0.1:70000: '70000' isn't a port number (1 to 65535)"),
         ("app.example.com:443", {}, "'app.example.com:443': no Service's name; resolve it"),
         ("client", {}, "'client': a packet goes to a Service, a Pod, a node, an address"),

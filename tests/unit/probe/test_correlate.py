@@ -398,3 +398,15 @@ def test_a_frame_that_a_switch_kept_is_dropped_there_and_not_called_unroutable()
     verdict = path_of(script, facts).verdict
     assert (verdict.kind, verdict.where) == (DROPPED, "switch")
     assert "another host" in verdict.detail
+
+
+def test_an_unreachable_protocol_is_one_that_the_backend_does_not_speak() -> None:
+    script = Script()
+    there(script)
+    error = icmp_error(POD, NODE, tcp_packet(ARRIVED, SYN), 3, 2)
+    script.cross(error, ">web/eth0", "<w1/veth0")
+    home = icmp_error(POD, CLIENT, SYN_SENT, 3, 2)
+    script.cross(home, ">w1/eth0", "<client/eth0")
+    verdict = path_of(script, ending=Ending("refused")).verdict
+    assert (verdict.kind, verdict.where) == (NO_LISTENER, "web")
+    assert verdict.detail == "web doesn't speak TCP"

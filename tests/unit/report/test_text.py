@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from testbed.flow import (
     DELIVERED,
+    NO_LISTENER,
     REFUSED,
     ConntrackEntry,
     Flow,
@@ -94,3 +95,9 @@ def test_a_refusal_names_the_rule_and_what_the_client_got() -> None:
 def test_a_summary_is_one_line() -> None:
     line = summary(made(Verdict(DELIVERED, "web-0")))
     assert line == ("client → [fd00:10:96::1]:80: delivered to web-0, source seen fd00:172:18::11")
+
+
+def test_where_nothing_listens_behind_a_translation_the_service_did_its_part() -> None:
+    line = "the Service did its part; nothing listens in the Pod"
+    assert line in render(made(Verdict(NO_LISTENER, "default.web-0")))
+    assert line not in render(made(Verdict(DELIVERED, "default.web-0")))

@@ -52,7 +52,7 @@ class Proxies:
 
 
 class Names:
-    def set_addresses(self, name: str, addresses: Sequence[str]) -> None:
+    def set_addresses(self, name: str, addresses: Sequence[str], owner: str = "") -> None:
         pass
 
 
