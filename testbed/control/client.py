@@ -7,6 +7,7 @@ nothing; a new Pod or slice, though, must get the same defaults as one that a us
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import TypeAlias
 
 from testbed.api.documents import Document, name_of, namespace_of
@@ -18,6 +19,10 @@ from testbed.control.store import NotFoundError, Store
 
 #: What makes two Events the same: the object's kind and uid, then type, reason and message.
 _Told: TypeAlias = tuple[str, ...]
+#: How many different Events are known as told. Source: client-go events_cache.go maxLruCacheEntries.
+_REMEMBERED = 4096
+#: The components that run on every node: the source of their Events has the node as its host.
+_ON_NODES = frozenset({"kubelet", "kube-proxy"})
 
 
 class RegistryClient:
@@ -31,7 +36,7 @@ class RegistryClient:
         self._clock = clock
         self._component = component
         #: The (namespace, name) of the Event that told this last.
-        self._told: dict[_Told, tuple[str, str]] = {}
+        self._told: OrderedDict[_Told, tuple[str, str]] = OrderedDict()
         self._options = WriteOptions(manager="kube-controller-manager")
 
     def acting_as(self, component: str) -> RegistryClient:
@@ -66,7 +71,10 @@ class RegistryClient:
         return self.store.update("pods", bound)
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
-        """Record an Event; one that repeats is counted, as the client library's recorder does."""
+        """Record an Event; one that repeats is counted.
+
+        Source: client-go tools/record (event.go, events_cache.go).
+        """
         meta = involved["metadata"]
         namespace = meta.get("namespace") or "default"
         told = str(involved.get("kind")), str(meta.get("uid")), kind, reason, message
@@ -78,9 +86,13 @@ class RegistryClient:
             again["count"] += 1
             again["lastTimestamp"] = now
             self.store.update("events", again)
+            self._told.move_to_end(told)
             return
         name = self._event_name(namespace, meta["name"])
         self._told[told] = namespace, name
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        host = _node_of(involved) if self._component in _ON_NODES else ""
         reference = {
             "apiVersion": involved.get("apiVersion"),
             "kind": involved.get("kind"),
@@ -97,10 +109,12 @@ class RegistryClient:
             "type": kind,
             "reason": reason,
             "message": message,
-            "source": {"component": self._component},
+            "source": {"component": self._component, **({"host": host} if host else {})},
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,
+            "reportingComponent": self._component,
+            "reportingInstance": host,
         }
         self.store.create("events", document)
 
@@ -110,6 +124,13 @@ class RegistryClient:
         while self.store.find("events", namespace, f"{involved}.{moment:x}") is not None:
             moment += 1
         return f"{involved}.{moment:x}"
+
+
+def _node_of(involved: Document) -> str:
+    """The node that an object is about, or ""."""
+    if involved.get("kind") == "Node":
+        return name_of(involved)
+    return str(involved.get("spec", {}).get("nodeName") or "")
 
 
 def _type(resource: str) -> ResourceType:

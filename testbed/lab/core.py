@@ -108,7 +108,8 @@ class LabCore(Objects):
         namespace, _, bare = name.rpartition("/")
         document = self.control.store.find(resource, namespace, bare)
         if document is not None:
-            self.control.client.event(document, "Warning", reason, message)
+            proxy = self.control.client.acting_as("kube-proxy")
+            proxy.event(document, "Warning", reason, message)
 
     # construction
 

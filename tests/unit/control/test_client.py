@@ -44,3 +44,14 @@ def test_an_event_that_repeats_is_counted_and_one_that_was_deleted_begins_again(
     kubelet.store.delete("events", "default", event["metadata"]["name"])
     kubelet.event(pod("web-0"), "Normal", "Pulled", "told")
     assert [event["count"] for event in kubelet.store.list("events")] == [1]
+
+
+def test_events_of_what_runs_on_every_node_name_the_node() -> None:
+    everyone = client(ManualClock(wall=1_800_000_000))
+    everyone.acting_as("kubelet").event(pod("web-0", nodeName="w1"), "Normal", "Pulled", "told")
+    everyone.acting_as("default-scheduler").event(
+        pod("web-0", nodeName="w1"), "Normal", "No", "told"
+    )
+    sources = [event["source"] for event in everyone.store.list("events")]
+    assert {"component": "kubelet", "host": "w1"} in sources
+    assert {"component": "default-scheduler"} in sources
