@@ -19,7 +19,7 @@ from testbed.control.store import NotFoundError, Store
 
 #: What makes two Events the same: the object's kind and uid, then type, reason and message.
 _Told: TypeAlias = tuple[str, ...]
-#: How many different Events are known as told. Source: client-go events_cache.go maxLruCacheEntries.
+#: How many Events are known as told. Source: client-go events_cache.go maxLruCacheEntries.
 _REMEMBERED = 4096
 #: The components that run on every node: the source of their Events has the node as its host.
 _ON_NODES = frozenset({"kubelet", "kube-proxy"})
