@@ -32,7 +32,7 @@ class DecodeError(ValueError):
 
 @cache
 def fields() -> dict[str, dict[int, str | dict[int, str]]]:
-    """By `group.Message` and field number: a field, or those of a message that is inline in JSON."""
+    """By `group.Message` and number: a field, or those of a message that is inline in JSON."""
     text = files("testbed.control.apiserver").joinpath("protobuf_fields.json").read_text()
     table: dict[str, dict[str, str | dict[str, str]]] = json.loads(text)
     return {message: _numbered(held) for message, held in table.items()}
