@@ -270,6 +270,10 @@ class Sandboxes:
             return None
         return self._start_program(sandbox, container, invocation, environment(), log)
 
+    def stands_in(self, container: Document) -> bool:
+        """Whether the echo application runs in the place of an image that nobody knows."""
+        return self._starter(container) is None and self._images.stands_in(container)
+
     def _starter(self, container: Document) -> Starter | None:
         """What runs a container as a built-in application, if it is one."""
         starter = self.applications.get(repository_of(container.get("image") or ""))
