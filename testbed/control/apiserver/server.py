@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from testbed.control.apiserver import tls
 from testbed.control.apiserver.pods import PodBackend
+from testbed.control.apiserver.tokens import ServiceAccountTokens
 from testbed.control.registry import Registry
 from testbed.errors import CannotRunError
 
@@ -24,7 +25,7 @@ class ApiServer:
 
     `sockets` are bound (not yet listening) sockets; the first is the one that the kubeconfig names.
     Without any, one is opened on 127.0.0.1. `pods` runs the Pods: without it their logs, exec and
-    port-forward are refused.
+    port-forward are refused. `services` are the addresses of Service default/kubernetes.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ApiServer:
         sockets: Sequence[socket.socket] = (),
         pods: PodBackend | None = None,
         name: str = "lab",
+        services: Sequence[str] = ("10.96.0.1",),
     ) -> None:
         self._registry = registry
         self._directory = run_dir
@@ -43,8 +45,9 @@ class ApiServer:
         self._name = name
         self._runner: web.ServerRunner | None = None
         self.credentials = tls.credentials(
-            run_dir / "pki", [str(s.getsockname()[0]) for s in self._sockets] + ["10.96.0.1"]
+            run_dir / "pki", [*(str(s.getsockname()[0]) for s in self._sockets), *services]
         )
+        self.tokens = ServiceAccountTokens(run_dir / "pki", registry.store, registry.clock.wall)
 
     @property
     def url(self) -> str:
@@ -71,7 +74,7 @@ class ApiServer:
         from testbed.control.apiserver.routes import Routes
 
         connector = Connector(self._registry, self._pods)
-        routes = Routes(self._registry, self.credentials.token, connector)
+        routes = Routes(self._registry, self.credentials.token, connector, self.tokens)
         self._runner = web.ServerRunner(Server(routes.handle), shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         context = tls.server_context(self.credentials, self._directory / "pki")

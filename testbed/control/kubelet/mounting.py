@@ -6,6 +6,7 @@ Source: pkg/kubelet/volumemanager, pkg/volume/util/operationexecutor (FailedMoun
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from testbed.api.documents import Document, name_of, namespace_of
@@ -31,6 +32,15 @@ _Reference: TypeAlias = tuple[str, str, str]
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 122.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Volumes that couldn't be set up; they are tried again when it is `due`."""
+
+    problems: Mapping[str, str]
+    wait: float
+    due: float
+
+
 class VolumeManager:
     """`access` is what Pods need to call the API server; None where there is none."""
 
@@ -39,7 +49,7 @@ class VolumeManager:
         self._runtime = runtime
         self.access: ApiAccess | None = None
         self._given: dict[str, Mapping[str, Volume]] = {}
-        self._waits: dict[str, float] = {}
+        self._failures: dict[str, _Failure] = {}
         self._users: dict[_Reference, dict[str, Key]] = {}
         self._used: dict[str, list[_Reference]] = {}
 
@@ -60,7 +70,7 @@ class VolumeManager:
                 problems[name] = problem
         if problems:
             return self._failed(pod, problems)
-        self._waits.pop(uid, None)
+        self._failures.pop(uid, None)
         self._given[uid] = volumes
         return None
 
@@ -85,7 +95,7 @@ class VolumeManager:
             self._runtime.set_volumes(uid, volumes)
         if problems:
             return self._failed(pod, problems)
-        self._waits.pop(uid, None)
+        self._failures.pop(uid, None)
         period = renewal_of(pod)
         return None if period is None else period - self._api.clock.now() % period
 
@@ -96,7 +106,7 @@ class VolumeManager:
     def forget(self, uid: str) -> None:
         """The Pod has come to its end."""
         self._given.pop(uid, None)
-        self._waits.pop(uid, None)
+        self._failures.pop(uid, None)
         for reference in self._used.pop(uid, ()):
             users = self._users[reference]
             users.pop(uid, None)
@@ -108,9 +118,12 @@ class VolumeManager:
         return volumes_of(pod, facts, Sources(self._api.store.find, self.access, now))
 
     def _failed(self, pod: Document, problems: Mapping[str, str]) -> float:
-        uid = pod["metadata"]["uid"]
-        wait = self._waits.get(uid, _FIRST_WAIT)
-        self._waits[uid] = min(2 * wait, _LONGEST_WAIT)
+        uid, now = pod["metadata"]["uid"], self._api.clock.now()
+        before = self._failures.get(uid)
+        if before is not None and before.problems == problems and now < before.due:
+            return before.due - now
+        wait = min(2 * before.wait, _LONGEST_WAIT) if before is not None else _FIRST_WAIT
+        self._failures[uid] = _Failure(problems, wait, now + wait)
         for name, problem in problems.items():
             if name != TOKEN_VOLUME or not self._comes_by_itself(pod):
                 message = f'MountVolume.SetUp failed for volume "{name}" : {problem}'
