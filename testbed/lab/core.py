@@ -50,7 +50,8 @@ from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
 from testbed.runtime.images import Images
 from testbed.runtime.kept import KeeperHost
-from testbed.runtime.sandboxes import Sandboxes, namespace_name
+from testbed.runtime.sandbox import namespace_name
+from testbed.runtime.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
@@ -108,7 +109,8 @@ class LabCore(Objects):
         namespace, _, bare = name.rpartition("/")
         document = self.control.store.find(resource, namespace, bare)
         if document is not None:
-            self.control.client.event(document, "Warning", reason, message)
+            proxy = self.control.client.acting_as("kube-proxy")
+            proxy.event(document, "Warning", reason, message)
 
     # construction
 
@@ -140,7 +142,9 @@ class LabCore(Objects):
         if self.twin is not None:
             return None  # the recorded status stays
         if not balancers or self.options.cloud == "none":
-            self.control.manager.add(ServiceController(self.control.client, None))
+            self.control.manager.add(
+                ServiceController(self.control.client.acting_as("service-controller"), None)
+            )
             return None
         site = site_of(self.fabric, self.topology, balancers[0], run_directory(self.fabric.lab))
         cloud = FakeCloud(
@@ -152,7 +156,9 @@ class LabCore(Objects):
             resume=self.resumed is not None,
         )
         cloud.restore(self.services())
-        self.control.manager.add(ServiceController(self.control.client, cloud))
+        self.control.manager.add(
+            ServiceController(self.control.client.acting_as("service-controller"), cloud)
+        )
         return cloud
 
     # running
