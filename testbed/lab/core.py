@@ -49,7 +49,8 @@ from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
 from testbed.runtime.images import Images
 from testbed.runtime.kept import KeeperHost
-from testbed.runtime.sandboxes import Sandboxes, namespace_name
+from testbed.runtime.sandbox import namespace_name
+from testbed.runtime.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
