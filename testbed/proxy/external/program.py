@@ -198,7 +198,7 @@ class ExternalProxy:
             self._before = None
 
     async def _first_rules(self, before: frozenset[tuple[int, str, int]], since: float) -> None:
-        """Wait for rules that are not in `before`; empty chains (kube-proxy has canaries) are none."""
+        """Wait for rules that are not in `before`; empty chains (canaries) are none."""
         seen = -1
         while self._loop.time() <= since + FIRST_RULES:
             if (current := self.generation()) != seen:
