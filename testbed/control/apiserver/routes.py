@@ -22,6 +22,7 @@ from testbed.control.apiserver.encoding import encode
 from testbed.control.apiserver.reading import Reader
 from testbed.control.apiserver.requests import BODY_LIMIT, Form, parse_accept, parse_path
 from testbed.control.apiserver.tokens import ServiceAccountTokens
+from testbed.control.apiserver.watchers import Watchers
 from testbed.control.apiserver.writing import Writer
 from testbed.control.registry import Registry
 
@@ -39,11 +40,16 @@ class Routes:
     """The request handler of an aiohttp server."""
 
     def __init__(
-        self, registry: Registry, token: str, connector: Connector, tokens: ServiceAccountTokens
+        self,
+        registry: Registry,
+        token: str,
+        connector: Connector,
+        watchers: Watchers,
+        tokens: ServiceAccountTokens,
     ) -> None:
         self._registry = registry
         self._bearer = bearer_of(token, tokens.user)
-        self._reader = Reader(registry)
+        self._reader = Reader(registry, watchers)
         self._writer = Writer(registry, self._bearer, tokens)
         self._connector = connector
 
