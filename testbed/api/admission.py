@@ -206,6 +206,11 @@ class Admission:
             object_meta.reset_for_status(changed, stored)
         self._refuse_change(kind, changed, stored, strategy.update_status or strategy.update)
 
+    def stored(self, resource: str, document: Document) -> None:
+        """An object is in the store as it is now: a ServiceCIDR gives addresses out or doesn't."""
+        if resource == "servicecidrs":
+            self.addresses.set_range(document["metadata"]["name"], _ready_networks(document))
+
     def released(self, resource: str, document: Document) -> None:
         """An object is finally gone: free what it held."""
         if resource == "services":
@@ -323,8 +328,8 @@ class Admission:
             address = parse_ip(name)
             if address is not None:
                 self.addresses.add_object(address)
-        elif kind.resource == "servicecidrs":
-            self.addresses.set_range(name, _ready_networks(document))
+        else:
+            self.stored(kind.resource, document)
 
 
 def _ready_networks(service_cidr: Document) -> list[Network]:
@@ -332,6 +337,6 @@ def _ready_networks(service_cidr: Document) -> list[Network]:
     if service_cidr["metadata"].get("deletionTimestamp"):
         return []
     for condition in service_cidr.get("status", {}).get("conditions", ()):
-        if condition.get("type") == "Ready" and condition.get("status") == "False":
+        if condition.get("type") == "Ready" and condition.get("status") != "True":
             return []
     return [ipaddress.ip_network(cidr) for cidr in service_cidr.get("spec", {}).get("cidrs", ())]

@@ -265,6 +265,7 @@ class Registry:
         if event.resource == "services":
             ip_addresses.follow_service(self.store, event)
         if event.type is not EventType.DELETED:
+            self._admission.stored(event.resource, event.object)
             return
         self._admission.released(event.resource, event.object)
         if event.resource == "services":
