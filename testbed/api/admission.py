@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from testbed.api import schema, status
 from testbed.api.allocate import AddressPool, PortPool, Transaction, family_name
-from testbed.api.decoding import DecodeError, decode, encode
+from testbed.api.bodies import typed
+from testbed.api.decoding import decode
 from testbed.api.documents import Document
-from testbed.api.identity import check_kind, unhandled
+from testbed.api.encoding import encode
 from testbed.api.resources import ResourceType, by_kind, by_name, by_resource
 from testbed.api.service_strategy import begin_create, begin_update, held_addresses, held_ports
 from testbed.api.strategies import STRATEGIES, Strategy, keep_status
@@ -89,15 +90,14 @@ class Admission:
         namespace: str,
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
     ) -> Admitted:
         """A new object, ready for the store; raises StatusError.
 
         `namespace` is the request's ("" for a cluster-wide resource). `field_validation` is Warn,
-        Strict or Ignore; `duplicates` are the duplicate fields that parsing found.
+        Strict or Ignore.
         """
         kind, strategy = self._find(resource, document)
-        new, warnings = self._decode(kind, document, field_validation, duplicates)
+        new, warnings = typed(document, kind, field_validation)
         self._check_namespace(new, kind, namespace)
         self._fill_meta(new)
         strategy.defaults(new)
@@ -138,7 +138,6 @@ class Admission:
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
     ) -> Admitted:
         """A changed object, ready for the store; `old` is the stored one. Raises StatusError.
 
@@ -147,7 +146,7 @@ class Admission:
         (binding, finalize …) is checked for its form alone: what it may change is its writer's.
         """
         kind, strategy = self._find(resource, new)
-        changed, warnings = self._decode(kind, new, field_validation, duplicates)
+        changed, warnings = typed(new, kind, field_validation)
         self._check_namespace(changed, kind, old["metadata"].get("namespace", ""))
         stored = decode(old, self._definition(kind))[0]
         strategy.defaults(changed)
@@ -233,27 +232,7 @@ class Admission:
         kind = by_resource(group, resource) or by_name(resource)
         if kind is None:
             raise status.not_found(resource, "")
-        check_kind(document, kind)
         return kind, STRATEGIES[kind.group, kind.resource]
-
-    def _decode(
-        self,
-        kind: ResourceType,
-        document: Document,
-        field_validation: str,
-        duplicates: Iterable[str],
-    ) -> tuple[Document, list[str]]:
-        try:
-            decoded, unknown = decode(document, self._definition(kind))
-        except DecodeError as error:
-            raise unhandled(kind.kind, kind.version, kind, str(error)) from None
-        strict = [*duplicates, *unknown]
-        if strict and field_validation == "Strict":
-            errors = ", ".join(strict)
-            raise unhandled(kind.kind, kind.version, kind, f"strict decoding error: {errors}")
-        decoded["apiVersion"], decoded["kind"] = kind.api_version, kind.kind
-        decoded.setdefault("metadata", {})
-        return decoded, strict if field_validation == "Warn" else []
 
     def _check_namespace(self, document: Document, kind: ResourceType, namespace: str) -> None:
         meta = document["metadata"]

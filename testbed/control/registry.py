@@ -250,7 +250,6 @@ class Registry:
             namespace=namespace,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
-            duplicates=options.duplicates,
         )
         stored = admitted.document
         name = name_of(stored)
@@ -266,7 +265,8 @@ class Registry:
             )
         else:
             stored = self.store.create(resource.resource, stored)
-        return Outcome(stored, tuple(admitted.warnings), created=True)
+        warnings = (*options.warnings, *admitted.warnings)
+        return Outcome(stored, warnings, created=True)
 
     def _apply(
         self,
@@ -320,16 +320,16 @@ class Registry:
             subresource=subresource,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
-            duplicates=options.duplicates,
         )
         stored = admitted.document
         if not applied:
             writer = replace(self._writer(resource, options, "Update"), subresource=subresource)
             server_side.record_update(old, new, stored, writer, _shape(resource))
+        warnings = (*options.warnings, *admitted.warnings)
         if options.dry_run or stored == old:
-            return Outcome(stored, tuple(admitted.warnings), changed=stored != old)
+            return Outcome(stored, warnings, changed=stored != old)
         stored = self.store.update(resource.resource, stored, status=subresource == "status")
-        return Outcome(stored, tuple(admitted.warnings))
+        return Outcome(stored, warnings)
 
     def _writer(
         self, resource: ResourceType, options: WriteOptions, operation: str
