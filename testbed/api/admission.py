@@ -23,7 +23,7 @@ from testbed.api.resources import ResourceType, by_kind, by_name, by_resource
 from testbed.api.service_strategy import begin_create, begin_update, held_addresses, held_ports
 from testbed.api.strategies import STRATEGIES, Strategy, keep_status
 from testbed.api.validation.addresses import Network, parse_ip
-from testbed.api.validation.meta import common_update
+from testbed.api.validation.meta import common, common_update
 
 #: ServiceCIDR object that stands for the server's own ranges.
 DEFAULT_CIDR = "kubernetes"
@@ -120,6 +120,7 @@ class Admission:
                 keep_status(new, None)
             strategy.prepare(new, None)
             self._refuse(kind, new, strategy.create(new))
+            self._refuse(kind, new, common(new["metadata"], namespaced=kind.namespaced))
             strategy.canonicalize(new, None)
         except BaseException:
             transaction.rollback()

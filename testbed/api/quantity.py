@@ -1,143 +1,147 @@
-"""Kubernetes quantities (`100m`, `64Mi`): parsing and the canonical form.
+"""Kubernetes quantities (`100m`, `64Mi`): parsing and the form in which they are printed.
 
-Source: apimachinery pkg/api/resource/{quantity,suffix,amount}.go.
+Go keeps a number of up to 18 digits as it was written where it takes that for canonical already,
+which also leaves `1.500` and `+1` alone. Source: apimachinery
+pkg/api/resource/{quantity,suffix,amount}.go.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from fractions import Fraction
+from decimal import Decimal
 
 FORMAT_ERROR = (
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 )
-NUMERIC_ERROR = "unable to parse numeric part of quantity"
+NUMBER_ERROR = "unable to parse numeric part of quantity"
 SUFFIX_ERROR = "unable to parse quantity's suffix"
 
-_SHAPE = re.compile(r"([+-]?)0*([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)", re.ASCII)
+_SHAPE = re.compile(
+    r"([+-]?)0*([0-9]*)(?:\.([0-9]*))?([eEinumkKMGTP]*[-+]?[0-9]*)", re.ASCII | re.DOTALL
+)
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
-_EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)")
-#: Digits that fit an int64, and its limit, which binary quantities are cut to.
-_DIGITS = 18
-_LIMIT = 2**63 - 1
+_EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)", re.ASCII)
+_SUFFIX_OF = {power: name for name, power in _DECIMAL.items()}
+
+#: Digits that surely fit 64 bits, and those of them that are left to a binary number.
+_DIGITS, _BINARY_DIGITS = 18, 15
+#: The smallest power of ten that a quantity can hold.
 _NANO = -9
-#: A larger exponent is refused: Go would compute with it for minutes.
-_POWER = 1000
+_INT64 = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Parsed:
-    """A quantity: its value (rounded up to a billionth), its form, and whether its text stays."""
+class _Amount:
+    """`mantissa` times ten to the `exponent`; `form` is decimal, binary or exponent.
 
-    value: Fraction
+    `text` is what was given, where it is printed as it is.
+    """
+
+    mantissa: int
+    exponent: int
     form: str
-    kept: bool = False
+    text: str = ""
 
 
-def parse(text: str) -> tuple[Fraction, str]:
+def parse(text: str) -> tuple[Decimal, str]:
     """The value (rounded up to a billionth) and its form: `decimal`, `binary` or `exponent`.
 
     Raises ValueError with Go's words.
     """
-    parsed = _parse(text)
-    return parsed.value, parsed.form
+    amount = _read(text)
+    digits = tuple(int(digit) for digit in str(abs(amount.mantissa)))
+    value = Decimal((int(amount.mantissa < 0), digits, amount.exponent))
+    return value, amount.form
 
 
 def canonical(text: str) -> str:
-    """`text` as the API server prints it: `1000m` is `1`, `1024Ki` is `1Mi`. Raises ValueError.
-
-    A text that is written well enough stays as it is, as in Go: `1.500`, `+5`.
-    """
-    parsed = _parse(text)
-    if parsed.kept or text == "0":
-        return text
-    value, form = parsed.value, parsed.form
-    if not value:
+    """`text` as the API server prints it: `1000m` is `1`, `1024Ki` is `1Mi`. Raises ValueError."""
+    amount = _read(text)
+    if amount.text:
+        return amount.text
+    if not amount.mantissa:
         return "0"
-    if form == "binary":
-        if abs(value) >= 1024 and value.denominator == 1:
-            return _binary(int(value))
-        form = "decimal"
-    mantissa, exponent = _thousands(value)
-    if form == "exponent":
+    if amount.form == "binary":
+        whole, rest = divmod(abs(amount.mantissa), 10 ** -min(amount.exponent, 0))
+        whole *= 10 ** max(amount.exponent, 0)
+        if whole >= 1024 and not rest:
+            return _binary(whole if amount.mantissa > 0 else -whole)
+    mantissa, exponent = _thousands(amount.mantissa, amount.exponent)
+    if amount.form == "exponent":
         return f"{mantissa}e{exponent}" if exponent else str(mantissa)
-    suffix = next((name for name, power in _DECIMAL.items() if power == exponent), "")
-    return f"{mantissa}{suffix}"
+    # Go prints a number without a suffix where there is no suffix for it.
+    return f"{mantissa}{_SUFFIX_OF.get(exponent, '')}"
 
 
-def _parse(text: str) -> _Parsed:
+def _read(text: str) -> _Amount:
     found = _SHAPE.fullmatch(text)
     if not text or not found:
         raise ValueError(FORMAT_ERROR)
     sign, whole, fraction, suffix = found[1], found[2] or "0", found[3] or "", found[4]
+    form, power = _meaning(suffix)
+    if form == "binary":
+        spare = _BINARY_DIGITS - len(whole) - power * 3 // 10 - 1 if not fraction else -1
+        scale, factor = 0, 2**power
+    else:
+        spare, scale, factor = _DIGITS - len(whole) - len(fraction), power, 1
+    digits = whole + fraction
+    exact = scale - len(fraction)
+    if spare >= 0 and exact >= _NANO:
+        kept = text if _is_kept(digits, exact, form) else ""
+        number = int(digits) * factor
+        return _Amount(-number if sign == "-" else number, exact, form, kept)
+    if not re.search("[0-9]", text.removesuffix(suffix) if suffix else text):
+        raise ValueError(NUMBER_ERROR)
+    return _rounded(int(digits) * factor, exact, form, negative=sign == "-")
+
+
+def _meaning(suffix: str) -> tuple[str, int]:
+    """A suffix's form and power, of two for `binary` and of ten for the others."""
     if suffix in _DECIMAL:
-        form, power = "decimal", _DECIMAL[suffix]
-    elif suffix in _BINARY:
-        form, power = "binary", _BINARY[suffix]
-    elif exponent := _EXPONENT.fullmatch(suffix):
-        form, power = "exponent", int(exponent[1])
-        if abs(power) > _POWER:
-            raise ValueError(SUFFIX_ERROR)
-    else:
+        return "decimal", _DECIMAL[suffix]
+    if suffix in _BINARY:
+        return "binary", _BINARY[suffix]
+    exponent = _EXPONENT.fullmatch(suffix)
+    if not exponent or abs(int(exponent[1])) > _INT64:
         raise ValueError(SUFFIX_ERROR)
-    fast = _fast(sign, whole, fraction, form, power)
-    if fast is not None:
-        return fast
-    if not (whole + fraction).isdigit() or text.lstrip("+-")[:1] not in "0123456789.":
-        raise ValueError(NUMERIC_ERROR)
-    value = Fraction(int(whole + fraction), 10 ** len(fraction))
-    value *= Fraction(2) ** power if form == "binary" else Fraction(10) ** power
-    value = _rounded_up(value)
+    # Go keeps the lower 32 bits.
+    return "exponent", (int(exponent[1]) + 2**31) % 2**32 - 2**31
+
+
+def _is_kept(digits: str, exponent: int, form: str) -> bool:
     if form == "binary":
-        form = "decimal" if 0 < value < 1 else form
-        value = min(value, Fraction(_LIMIT))
-    return _Parsed(-value if sign == "-" else value, form)
+        return int(digits) % 8 != 0
+    return exponent % 3 == 0 and not digits.endswith("000") and digits[0] != "0"
 
 
-def _fast(sign: str, whole: str, fraction: str, form: str, power: int) -> _Parsed | None:
-    """A quantity that fits an int64 and its scale; None for another one."""
-    shifted = whole + fraction
-    scale = 0
-    factor = 1
+def _rounded(number: int, exponent: int, form: str, *, negative: bool) -> _Amount:
+    """A number that 64 bits may not hold: rounded away from zero, a binary one capped."""
+    if exponent < _NANO:
+        # What is smaller than any digit still rounds up to one billionth.
+        divisor = 10 ** min(_NANO - exponent, len(str(number)) + 1)
+        number, exponent = -(-number // divisor), _NANO
     if form == "binary":
-        fits = not fraction and 15 - len(whole) - int(power * 3 / 10) - 1 >= 0
-        factor = 2**power
-    else:
-        fits = len(shifted) <= _DIGITS
-        scale = power - len(fraction)
-    if not fits or scale < _NANO:
-        return None
-    digits = int(shifted)
-    if digits * factor > _LIMIT:
-        return None
-    if form == "binary":
-        kept = digits & 7 != 0
-    else:
-        kept = scale % 3 == 0 and not shifted.endswith("000") and shifted[0] != "0"
-    value = Fraction(digits * factor) * Fraction(10) ** scale
-    return _Parsed(-value if sign == "-" else value, form, kept)
-
-
-def _rounded_up(value: Fraction) -> Fraction:
-    billionths = value * 10**9
-    return Fraction(-(-billionths.numerator // billionths.denominator), 10**9)
+        unit = 10 ** -min(exponent, 0)
+        if number > _INT64 * unit:
+            number, exponent, unit = _INT64, 0, 1
+        if 0 < number < unit:
+            form = "decimal"
+    return _Amount(-number if negative else number, exponent, form)
 
 
 def _binary(value: int) -> str:
     power = 0
-    while value % 1024 == 0 and value and power < 60:
+    while abs(value) >= 1024 and value % 1024 == 0 and power < 60:
         value //= 1024
         power += 10
     return str(value) + next((name for name, bits in _BINARY.items() if bits == power), "")
 
 
-def _thousands(value: Fraction) -> tuple[int, int]:
-    """`value` as an integer times a power of ten that is a multiple of three, the largest one."""
-    exponent = -9
-    mantissa = int(value * 10**9)
-    while mantissa % 1000 == 0:
-        mantissa //= 1000
-        exponent += 3
-    return mantissa, exponent
+def _thousands(mantissa: int, exponent: int) -> tuple[int, int]:
+    """The number with the largest power of ten that is a multiple of three."""
+    while mantissa % 10 == 0:
+        mantissa //= 10
+        exponent += 1
+    return mantissa * 10 ** (exponent % 3), exponent - exponent % 3

@@ -92,8 +92,9 @@ class FieldError:
 
     @property
     def cause(self) -> Document:
-        """This error as an entry of `details.causes`."""
-        return {"reason": self.type.value[0], "message": self.body, "field": self.path}
+        """This error as an entry of `details.causes`; one about the whole object has no field."""
+        cause = {"reason": self.type.value[0], "message": self.body}
+        return cause | {"field": self.path} if self.path else cause
 
     def __str__(self) -> str:
         return f"{self.path}: {self.body}"

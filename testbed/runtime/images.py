@@ -133,9 +133,16 @@ class Images:
 
     def find(self, image: str) -> Image:
         """The entry of an image; the echo application for one that isn't known."""
+        return self._known(image) or ECHO
+
+    def stands_in(self, container: Document) -> bool:
+        """Whether a container is the echo application because no entry knows its image."""
+        return not container.get("command") and self._known(container.get("image") or "") is None
+
+    def _known(self, image: str) -> Image | None:
         repository = repository_of(image)
         last = repository.rpartition("/")[2]
-        return self._table.get(repository) or self._table.get(last) or ECHO
+        return self._table.get(repository) or self._table.get(last)
 
     def resolve(self, container: Document) -> Invocation | Refusal | None:
         """What a container runs; None for the echo application."""

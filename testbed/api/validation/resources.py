@@ -52,7 +52,7 @@ def _entry(name: str, amount: str, path: str) -> list[FieldError]:
     value = quantity.parse(amount)[0]
     if value < 0:
         errors.append(FieldError.invalid(path, amount, NOT_NEGATIVE))
-    if _extended(name) and value.denominator != 1:
+    if _extended(name) and value != value.to_integral_value():
         errors.append(FieldError.invalid(path, amount, "must be an integer"))
     return errors
 

@@ -21,6 +21,7 @@ from testbed.control.apiserver.connect import CONNECTED, STREAMED, Connector
 from testbed.control.apiserver.encoding import encode
 from testbed.control.apiserver.reading import Reader
 from testbed.control.apiserver.requests import BODY_LIMIT, Form, parse_accept, parse_path
+from testbed.control.apiserver.watchers import Watchers
 from testbed.control.apiserver.writing import Writer
 from testbed.control.registry import Registry
 
@@ -37,10 +38,12 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 class Routes:
     """The request handler of an aiohttp server."""
 
-    def __init__(self, registry: Registry, token: str, connector: Connector) -> None:
+    def __init__(
+        self, registry: Registry, token: str, connector: Connector, watchers: Watchers
+    ) -> None:
         self._registry = registry
         self._token = token
-        self._reader = Reader(registry)
+        self._reader = Reader(registry, watchers)
         self._writer = Writer(registry, token)
         self._connector = connector
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from testbed.control.apiserver import tls
 from testbed.control.apiserver.pods import PodBackend
+from testbed.control.apiserver.watchers import Watchers
 from testbed.control.registry import Registry
 from testbed.errors import CannotRunError
 
@@ -41,6 +42,7 @@ class ApiServer:
         self._sockets = list(sockets) or [loopback_socket()]
         self._pods = pods
         self._name = name
+        self.watchers = Watchers()
         self._runner: web.ServerRunner | None = None
         self.credentials = tls.credentials(
             run_dir / "pki", [str(s.getsockname()[0]) for s in self._sockets] + ["10.96.0.1"]
@@ -71,7 +73,7 @@ class ApiServer:
         from testbed.control.apiserver.routes import Routes
 
         connector = Connector(self._registry, self._pods)
-        routes = Routes(self._registry, self.credentials.token, connector)
+        routes = Routes(self._registry, self.credentials.token, connector, self.watchers)
         self._runner = web.ServerRunner(Server(routes.handle), shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         context = tls.server_context(self.credentials, self._directory / "pki")

@@ -65,6 +65,9 @@ class PodRuntime(Protocol):
         `environment` is asked only where a program is started.
         """
 
+    def stands_in(self, container: Document) -> bool:
+        """Whether the echo application runs in the place of an image that nobody knows."""
+
     def stop(self, uid: str, container: str) -> bool:
         """Ask a container to end (SIGTERM); True if it has ended already."""
 

@@ -81,6 +81,8 @@ class FakeRuntime:
         self.sandboxes: dict[str, Sandbox] = {}
         self.ports: dict[str, set[tuple[str, int]]] = {}
         self.missing_images: set[str] = set()
+        self.missing_programs: set[str] = set()
+        self.unknown_images: set[str] = set()
         self.environments: dict[str, Mapping[str, str]] = {}
         self.problems: dict[str, str] = {}
         self.stubborn: set[str] = set()
@@ -113,9 +115,14 @@ class FakeRuntime:
         image = container["image"]
         if image in self.missing_images:
             return Problem("ErrImagePull", f"no image {image}")
+        if image in self.missing_programs:
+            return Problem("RunContainerError", f"no program in {image}")
         self.calls.append(f"start {container['name']}")
         self.environments[container["name"]] = environment()
         return None
+
+    def stands_in(self, container: Document) -> bool:
+        return str(container["image"]) in self.unknown_images
 
     def stop(self, uid: str, container: str) -> bool:
         self.calls.append(f"stop {container}")
