@@ -32,7 +32,7 @@ from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
 from testbed.probe.observe import Observation, Observer
 from testbed.report.stops import Place
-from testbed.runtime.sandboxes import namespace_name
+from testbed.runtime.sandbox import namespace_name
 from testbed.shell import use_system_programs
 
 if TYPE_CHECKING:

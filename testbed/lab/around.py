@@ -98,8 +98,8 @@ class Surroundings(ABC):
             raise UsageError(f"pod/{pod.key.name} in {pod.key.namespace} doesn't run")
         container = name_of({"metadata": document["spec"]["containers"][0]})
         return (
-            self.core.sandboxes.inside(sandbox, container, argv),
-            self.core.sandboxes.environment_of(sandbox, container),
+            sandbox.inside(container, argv),
+            sandbox.environment_of(container),
         )
 
     def serve(self, machine: str, *ports: str) -> None:
@@ -116,7 +116,7 @@ class Surroundings(ABC):
     def logs(self, pod: str, container: str) -> str:
         """What a container of Pod `name` (or `namespace/name`) has printed."""
         key = key_of(pod)
-        log = self.core.sandboxes.log_file((key.namespace, key.name), container)
+        log = self.core.sandboxes.logs.file((key.namespace, key.name), container)
         return log.read_text() if log.exists() else ""
 
     def events(self, name: str) -> list[str]:

@@ -17,7 +17,7 @@ from testbed.oracle.prediction import Cloud
 from testbed.oracle.service_targets import Target
 from testbed.oracle.targets import Start
 from testbed.oracle.world import Mode, Settings, World
-from testbed.runtime.sandboxes import namespace_name
+from testbed.runtime.sandbox import namespace_name
 
 
 def world_of(core: LabCore) -> World:

@@ -24,6 +24,8 @@ from testbed.control.kubelet.status import crash_loop
 #: What a container gets after a preStop hook that used the grace period up (s).
 MINIMUM_GRACE = 2.0
 DEFAULT_GRACE = 30.0
+#: Why a container waits whose program can't be started.
+NOT_RUN = "RunContainerError"
 
 
 class Containers:
@@ -47,14 +49,12 @@ class Containers:
 
     # running
 
-    def keep(
-        self, document: Document, pod: RunningPod, host_addresses: tuple[str, ...]
-    ) -> float | None:
+    def keep(self, facts: PodFacts, pod: RunningPod) -> float | None:
         """Start what is to run now; returns the seconds until something may be started again.
 
         Init containers run one after the other; a sidecar has to have started before the next.
         """
-        facts = PodFacts(document, pod.sandbox.addresses, host_addresses)
+        document = facts.document
         main = pod.of(Role.MAIN)
         initialized = any(c.running or c.ended for c in main)
         policy = document["spec"].get("restartPolicy", "Always")
@@ -100,7 +100,9 @@ class Containers:
             self._event(document, "Normal", "BackOff", message)
             self._event(document, "Warning", "Failed", "Error: ImagePullBackOff")
             container.waiting = "ImagePullBackOff", f"{message}: {container.waiting[1]}"
-        elif container.waiting is None and container.ended is not None:
+        elif container.ended is not None and (
+            container.waiting is None or container.waiting[0] == NOT_RUN
+        ):
             delay = container.not_before - container.ended.at
             container.waiting = crash_loop(container, document, delay)
             what = container.waiting[1].split("=", 1)[1].replace(" pod=", " in pod ", 1)
@@ -113,6 +115,8 @@ class Containers:
         problem = self._attempt(uid, container.spec, facts)
         if problem is not None:
             reason, message = problem
+            if reason == NOT_RUN:
+                return self._fail(document, container, message)
             container.waiting = problem
             wait = container.pull.after(0)
             container.not_before = now + wait
@@ -124,14 +128,27 @@ class Containers:
                 self._event(document, "Warning", "Failed", f"Error: {message}")
             return wait
         container.begin(now, self._api.store.timestamp())
-        image = container.spec.get("image")
-        self._event(
-            document, "Normal", "Pulled", f'Container image "{image}" already present on machine'
-        )
-        self._event(document, "Normal", "Created", f"Created container: {container.name}")
+        self._tell_created(document, container)
         self._event(document, "Normal", "Started", f"Started container {container.name}")
         self._prober.begin(pod, container)
         return None
+
+    def _fail(self, document: Document, container: Container, message: str) -> float:
+        """Its program can't be started: that counts as a run that has ended."""
+        container.fail(message, self._api.clock.now(), self._api.store.timestamp())
+        if should_run(container, document["spec"].get("restartPolicy", "Always")):
+            container.waiting = NOT_RUN, message
+        self._tell_created(document, container)
+        self._event(document, "Warning", "Failed", f"Error: {message}")
+        return max(0.0, container.not_before - self._api.clock.now())
+
+    def _tell_created(self, document: Document, container: Container) -> None:
+        image = container.spec.get("image")
+        told = f'Container image "{image}" already present on machine'
+        if self._runtime.stands_in(container.spec):
+            told = f'Image "{image}" is not in the image table; the echo application runs'
+        self._event(document, "Normal", "Pulled", told)
+        self._event(document, "Normal", "Created", f"Created container: {container.name}")
 
     def _attempt(self, uid: str, spec: Document, facts: PodFacts) -> tuple[str, str] | None:
         """Start it; returns (reason, message) where that isn't possible."""

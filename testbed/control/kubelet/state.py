@@ -11,6 +11,9 @@ from testbed.control.kubelet.runtime import Sandbox
 #: Delay before the second restart of a container (s), doubled each time up to the limit.
 BACKOFF_START = 10.0
 BACKOFF_LIMIT = 300.0
+#: The exit code of a program that could not be started, and when it began. Source: containerd.
+NOT_STARTED = 128
+NEVER = "1970-01-01T00:00:00Z"
 
 
 class Role(Enum):
@@ -29,12 +32,15 @@ class Ended:
     started: str
     finished: str
     at: float
+    reason: str = ""
+    message: str = ""
 
     @property
     def document(self) -> Document:
         return {
             "exitCode": self.code,
-            "reason": "Completed" if self.code == 0 else "Error",
+            "reason": self.reason or ("Completed" if self.code == 0 else "Error"),
+            **({"message": self.message} if self.message else {}),
             "startedAt": self.started,
             "finishedAt": self.finished,
         }
@@ -111,6 +117,12 @@ class Container:
         self.not_before = now + self.crash.after(now - self.begun)
         self.running = self.ready = self.started = False
         self.stopping = None
+
+    def fail(self, message: str, now: float, timestamp: str) -> None:
+        """A run that ended before it began: there is no such program."""
+        self.begin(now, timestamp)
+        self.end(NOT_STARTED, now, timestamp)
+        self.ended = Ended(NOT_STARTED, NEVER, timestamp, now, "StartError", message)
 
 
 @dataclass(slots=True)

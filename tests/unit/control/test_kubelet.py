@@ -348,3 +348,37 @@ def test_the_files_of_a_pod_name_it_and_the_cluster_dns() -> None:
         in sandbox.files["/etc/hosts"]
     )
     assert "nameserver 10.96.0.10" in sandbox.files["/etc/resolv.conf"]
+
+
+def test_a_missing_program_is_a_run_that_ended_and_backs_off() -> None:
+    world = World()
+    world.runtime.missing_programs.add("web")
+    world.create("pods", one())
+    assert waiting(world).startswith("CrashLoopBackOff")
+    found = world.pod("web-0")["status"]["containerStatuses"][0]
+    ended = found["lastState"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("StartError", 128)
+    assert ended["message"] == "no program in web"
+    assert found["restartCount"] == 1
+    world.advance(11)
+    assert world.pod("web-0")["status"]["containerStatuses"][0]["restartCount"] == 2
+
+
+def test_a_missing_program_that_is_not_run_again_fails_the_pod() -> None:
+    world = World()
+    world.runtime.missing_programs.add("web")
+    world.create("pods", pod("web-0", restartPolicy="Never"))
+    status = world.pod("web-0")["status"]
+    assert status["phase"] == "Failed"
+    assert status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 128
+
+
+def test_the_event_says_where_the_echo_application_stands_in_for_an_image() -> None:
+    world = World()
+    world.create("pods", one("known"))
+    world.runtime.unknown_images.add("web")
+    world.create("pods", one("unknown"))
+    assert [message for _, reason, message in world.api.events if reason == "Pulled"] == [
+        'Container image "web" already present on machine',
+        'Image "web" is not in the image table; the echo application runs',
+    ]
