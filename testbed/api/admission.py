@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from testbed.api import schema, status
+from testbed.api import object_meta, schema, status
 from testbed.api.allocate import AddressPool, PortPool, Transaction, family_name
 from testbed.api.decoding import DecodeError, decode, encode
 from testbed.api.documents import Document
@@ -27,21 +27,6 @@ from testbed.api.validation.meta import common, common_update
 #: ServiceCIDR object that stands for the server's own ranges.
 DEFAULT_CIDR = "kubernetes"
 
-_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-_SUFFIX_LENGTH = 5
-_NAME_LIMIT = 63
-#: Set by the store, never by a client.
-_SYSTEM_FIELDS = (
-    "uid",
-    "resourceVersion",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "selfLink",
-)
-_KEPT_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -51,8 +36,8 @@ class Settings:
     node_ports: tuple[int, int] = (30000, 32767)
 
 
-def _nothing_to_undo() -> None:
-    """Nothing was allocated."""
+def _nothing() -> None:
+    """Nothing to undo, nothing to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +49,7 @@ class Admitted:
 
     document: Document
     warnings: tuple[str, ...] = ()
-    undo: Callable[[], None] = field(default=_nothing_to_undo, compare=False)
+    undo: Callable[[], None] = field(default=_nothing, compare=False)
 
 
 class Admission:
@@ -90,17 +75,20 @@ class Admission:
         dry_run: bool = False,
         field_validation: str = "Warn",
         duplicates: Iterable[str] = (),
+        gate: Callable[[], None] = _nothing,
     ) -> Admitted:
         """A new object, ready for the store; raises StatusError.
 
         `namespace` is the request's ("" for a cluster-wide resource). `field_validation` is Warn,
-        Strict or Ignore; `duplicates` are the duplicate fields that parsing found.
+        Strict or Ignore; `duplicates` are the duplicate fields that parsing found. `gate` is called
+        once the object can be read, before anything else is asked of it: it may refuse the write.
         """
         kind, strategy = self._find(resource, document)
         new, warnings = self._decode(kind, document, field_validation, duplicates)
         self._check_namespace(new, kind, namespace)
-        self._fill_meta(new)
+        gate()
         strategy.defaults(new)
+        warnings += object_meta.fill(new, kind, self._rng)
         return self._create(kind, strategy, new, warnings, dry_run=dry_run)
 
     def _create(
@@ -122,13 +110,28 @@ class Admission:
             self._refuse(kind, new, strategy.create(new))
             self._refuse(kind, new, common(new["metadata"], namespaced=kind.namespaced))
             strategy.canonicalize(new, None)
+            if not dry_run:
+                object_meta.refuse_version(new)
         except BaseException:
             transaction.rollback()
             raise
         transaction.commit()
+        new["metadata"].pop("resourceVersion", None)
         encoded = self._encode(kind, new)
         undo = self._note(kind, encoded, transaction, dry_run=dry_run)
         return Admitted(encoded, tuple(warnings + strategy.warnings(new, None)), undo)
+
+    def read(
+        self,
+        resource: str,
+        document: Document,
+        *,
+        field_validation: str = "Warn",
+        duplicates: Iterable[str] = (),
+    ) -> None:
+        """Raises StatusError (400) where the object can't be read at all."""
+        kind, _ = self._find(resource, document)
+        self._decode(kind, document, field_validation, duplicates)
 
     def update(
         self,
@@ -140,6 +143,7 @@ class Admission:
         dry_run: bool = False,
         field_validation: str = "Warn",
         duplicates: Iterable[str] = (),
+        gate: Callable[[], None] = _nothing,
     ) -> Admitted:
         """A changed object, ready for the store; `old` is the stored one. Raises StatusError.
 
@@ -150,9 +154,10 @@ class Admission:
         kind, strategy = self._find(resource, new)
         changed, warnings = self._decode(kind, new, field_validation, duplicates)
         self._check_namespace(changed, kind, old["metadata"].get("namespace", ""))
+        gate()
         stored = decode(old, self._definition(kind))[0]
         strategy.defaults(changed)
-        self._keep_meta(changed, stored)
+        warnings += object_meta.keep(changed, stored)
         transaction = Transaction(self.addresses, self.ports, dry_run)
         try:
             if subresource == "status":
@@ -197,6 +202,8 @@ class Admission:
                 changed[member] = copy.deepcopy(stored[member])
             else:
                 changed.pop(member)
+        if strategy.status_alone:
+            object_meta.reset_for_status(changed, stored)
         self._refuse_change(kind, changed, stored, strategy.update_status or strategy.update)
 
     def released(self, resource: str, document: Document) -> None:
@@ -263,44 +270,13 @@ class Admission:
             meta.pop("namespace", None)
             if wanted:
                 meta["namespace"] = wanted
+        elif not wanted:
+            meta.pop("namespace")
         elif meta["namespace"] != wanted:
             raise status.bad_request(
                 "the namespace of the provided object does not match "
                 "the namespace sent on the request"
             )
-
-    def _fill_meta(self, document: Document) -> None:
-        meta = document["metadata"]
-        if meta.get("resourceVersion"):
-            raise status.plain_failure("resourceVersion should not be set on objects to be created")
-        for name in _SYSTEM_FIELDS:
-            meta.pop(name, None)
-        if meta.get("generateName") and not meta.get("name"):
-            base = meta["generateName"][: _NAME_LIMIT - _SUFFIX_LENGTH]
-            letters = self._rng.choices(_SUFFIX_LETTERS, k=_SUFFIX_LENGTH)
-            meta["name"] = base + "".join(letters)
-
-    def _keep_meta(self, document: Document, old: Document) -> None:
-        """Fields of metadata that an update can't change are the stored object's."""
-        meta, stored = document["metadata"], old["metadata"]
-        given = meta.get("uid")
-        if given and stored.get("uid") and given != stored["uid"]:
-            words = (
-                f"Precondition failed: UID in precondition: {given}, "
-                f"UID in object meta: {stored['uid']}"
-            )
-            kind = by_kind(document["apiVersion"], document["kind"])
-            resource, group = (kind.resource, kind.group) if kind else ("", "")
-            raise status.conflict(resource, stored.get("name", ""), group, words)
-        for name in _KEPT_FIELDS:
-            if name in stored:
-                meta[name] = stored[name]
-            else:
-                meta.pop(name, None)
-        if "generation" in stored:
-            meta["generation"] = stored["generation"]
-        if "generateName" in stored:
-            meta.setdefault("generateName", stored["generateName"])
 
     def _refuse(
         self, kind: ResourceType, document: Document, errors: list[status.FieldError]
@@ -335,11 +311,11 @@ class Admission:
         self, kind: ResourceType, document: Document, transaction: Transaction, *, dry_run: bool
     ) -> Callable[[], None]:
         if dry_run:
-            return _nothing_to_undo
+            return _nothing
         if kind.resource == "services":
             return transaction.rollback
         self._note_object(kind, document)
-        return _nothing_to_undo
+        return _nothing
 
     def _note_object(self, kind: ResourceType, document: Document) -> None:
         name = document["metadata"].get("name", "")

@@ -21,6 +21,7 @@ from testbed.control.controllers.namespace_defaults import NamespaceDefaultsCont
 from testbed.control.controllers.service_cidr import default_document
 from testbed.control.controllers.service_lb import ServiceController
 from testbed.control.journal import Journal
+from testbed.control.kubelet.volumes import ApiAccess
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
 from testbed.emu.spec import Machine, TopologySpec
 from testbed.errors import TestbedError
@@ -254,9 +255,11 @@ class LabCore(Objects):
             sockets=[loopback_socket(self.resumed.port if self.resumed else 0), inside],
             pods=LabPods(self.sandboxes),
             name=self.fabric.lab,
+            services=[str(ipaddress.ip_network(cidr)[1]) for cidr in self.options.service_cidrs],
         )
         await self.api.start()
         client, ca = self.control.client, self.api.credentials.ca
+        self.control.kubelet.volumes.access = ApiAccess(ca, self.api.tokens.for_pod)
         own = router.address(4)
         if not recorded:
             client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))

@@ -12,9 +12,11 @@ from testbed.api.documents import Document, copy_document
 from testbed.control import scale
 from testbed.control.apiserver import reviews
 from testbed.control.apiserver.answers import success
+from testbed.control.apiserver.auth import Bearer
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.options import delete_options, write_options
 from testbed.control.apiserver.requests import parse_body, parse_patch
+from testbed.control.apiserver.tokens import ServiceAccountTokens
 from testbed.control.envelope import Outcome
 from testbed.control.registry import Registry
 
@@ -27,10 +29,11 @@ WRITTEN = frozenset({"", "status", "scale"})
 class Writer:
     """Answers writes. All methods raise StatusError."""
 
-    def __init__(self, registry: Registry, token: str) -> None:
+    def __init__(self, registry: Registry, bearer: Bearer, tokens: ServiceAccountTokens) -> None:
         self._registry = registry
         self._store = registry.store
-        self._token = token
+        self._bearer = bearer
+        self._tokens = tokens
 
     def answer(self, call: Call) -> web.Response:
         """The answer to a POST, PUT, PATCH or DELETE."""
@@ -65,7 +68,7 @@ class Writer:
     def _review(self, call: Call, document: Any) -> Document:
         if not isinstance(document, dict):
             raise status.bad_request(f"a {call.resource.kind} is an object")
-        return reviews.review(call.resource, document, call.user, self._token)
+        return reviews.review(call.resource, document, call.user, self._bearer)
 
     def _put(self, call: Call) -> web.Response:
         duplicates: list[str] = []
@@ -139,7 +142,7 @@ class Writer:
 
     def _post_subresource(self, call: Call) -> web.Response:
         target = call.target
-        pod = self._registry.get(call.resource, call.namespace, target.name)
+        owner = self._registry.get(call.resource, call.namespace, target.name)
         body = self._body(call)
         if not isinstance(body, dict):
             raise status.bad_request("the object provided is unrecognized")
@@ -147,7 +150,9 @@ class Writer:
             options = delete_options(call.query, body.get("deleteOptions"))
             self._registry.delete(call.resource, call.namespace, target.name, options)
         elif target.subresource == "binding":
-            self._bind(pod, body)
+            self._bind(owner, body)
+        elif target.subresource == "token":
+            return call.send(self._tokens.request(owner, body), code=201)
         else:
             raise call.not_allowed()
         answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
