@@ -13,9 +13,11 @@ from testbed.api.resources import ResourceType
 from testbed.control import scale
 from testbed.control.apiserver import reviews
 from testbed.control.apiserver.answers import success
+from testbed.control.apiserver.auth import Bearer
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.options import delete_options, write_options
 from testbed.control.apiserver.requests import body_media, parse_body, parse_patch, read_object
+from testbed.control.apiserver.tokens import ServiceAccountTokens
 from testbed.control.envelope import Outcome, WriteOptions
 from testbed.control.registry import Registry
 
@@ -30,10 +32,11 @@ WRITTEN = frozenset({"", "status", "scale"})
 class Writer:
     """Answers writes. All methods raise StatusError."""
 
-    def __init__(self, registry: Registry, token: str) -> None:
+    def __init__(self, registry: Registry, bearer: Bearer, tokens: ServiceAccountTokens) -> None:
         self._registry = registry
         self._store = registry.store
-        self._token = token
+        self._bearer = bearer
+        self._tokens = tokens
 
     def answer(self, call: Call) -> web.Response:
         """The answer to a POST, PUT, PATCH or DELETE."""
@@ -53,7 +56,7 @@ class Writer:
     def _create(self, call: Call) -> web.Response:
         document, options = self._read(call, call.target.resource, "Create")
         if call.resource.group in reviews.GROUPS:
-            review = reviews.review(call.resource, document, call.user, self._token)
+            review = reviews.review(call.resource, document, call.user, self._bearer)
             return call.send(review, code=201, warnings=options.warnings)
         if call.resource.namespaced and call.target.namespace is None:
             raise status.bad_request("an empty namespace may not be set during creation")
@@ -142,7 +145,7 @@ class Writer:
 
     def _post_subresource(self, call: Call) -> web.Response:
         target = call.target
-        pod = self._registry.get(call.resource, call.namespace, target.name)
+        owner = self._registry.get(call.resource, call.namespace, target.name)
         body = self._body(call)
         if not isinstance(body, dict):
             raise status.bad_request("the object provided is unrecognized")
@@ -150,7 +153,9 @@ class Writer:
             options = delete_options(call.query, body.get("deleteOptions"))
             self._registry.delete(call.resource, call.namespace, target.name, options)
         elif target.subresource == "binding":
-            self._bind(pod, body)
+            self._bind(owner, body)
+        elif target.subresource == "token":
+            return call.send(self._tokens.request(owner, body), code=201)
         else:
             raise call.not_allowed()
         answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
