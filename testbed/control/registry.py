@@ -135,7 +135,6 @@ class Registry:
                 resource.resource,
                 new,
                 field_validation=options.field_validation,
-                duplicates=options.duplicates,
             )
             raise status.not_found(resource.resource, name, resource.group)
         return self._storing.create(resource, new, namespace, options, put=True)
