@@ -135,7 +135,6 @@ class Registry:
                 resource.resource,
                 new,
                 field_validation=options.field_validation,
-                duplicates=options.duplicates,
             )
             raise status.not_found(resource.resource, name, resource.group)
         return self._storing.create(resource, new, namespace, options, put=True)
@@ -265,6 +264,7 @@ class Registry:
         if event.resource == "services":
             ip_addresses.follow_service(self.store, event)
         if event.type is not EventType.DELETED:
+            self._admission.stored(event.resource, event.object)
             return
         self._admission.released(event.resource, event.object)
         if event.resource == "services":

@@ -37,12 +37,6 @@ from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.lab.record import LabRecord
 from testbed.lab.resume import take_over_pods
-from testbed.lab.twin import Twin
-from testbed.lab.twinning import (
-    TwinPods,
-    store_nodes,
-    store_rest,
-)
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
@@ -55,6 +49,8 @@ from testbed.runtime.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
+    from testbed.lab.twin import Twin
+    from testbed.lab.twinning import TwinPods
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +173,8 @@ class LabCore(Objects):
             store.create("namespaces", document)
         store.create("servicecidrs", default_document(self.options.service_cidrs))
         if self.twin is not None:
+            from testbed.lab.twinning import store_nodes
+
             store_nodes(self.twin, store)
         else:
             self._register_nodes()
@@ -226,6 +224,8 @@ class LabCore(Objects):
 
     def _build_twin(self, twin: Twin, tell: Callable[[str], None]) -> None:
         """The recorded Pods and Services; what can't be built is told in a line each."""
+        from testbed.lab.twinning import TwinPods, store_rest
+
         store_rest(twin, self.control.store)
         self._twin_pods = TwinPods(twin, self.fabric, self._loop, self.plan_pod)
         services = len(twin.documents["services"])
