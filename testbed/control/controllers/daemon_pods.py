@@ -8,7 +8,7 @@ from __future__ import annotations
 from testbed.api.documents import Document, name_of
 from testbed.control import pods
 from testbed.control.controllers import revisions
-from testbed.control.controllers.scheduler import affine, tolerates
+from testbed.control.controllers.fitting import affine, tolerates
 
 _NOT = "node.kubernetes.io/"
 #: What every daemon bears. Source: AddOrUpdateDaemonPodTolerations.
