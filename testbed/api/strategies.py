@@ -43,7 +43,8 @@ class Strategy:
     """One kind's own behaviour.
 
     A kind with `update_status` has a status subresource: status isn't written with the object,
-    unless `status_on_create` lets a new object bring one (a kubelet's Node does).
+    unless `status_on_create` lets a new object bring one (a kubelet's Node does). With
+    `status_alone`, a write of status leaves the metadata as it is.
     `prepare` runs before validation, `canonicalize` after; both get the stored object on an update,
     None on a create.
     """
@@ -57,6 +58,7 @@ class Strategy:
     warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
     status_warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
     status_on_create: bool = False
+    status_alone: bool = False
 
 
 def keep_status(document: Document, old: Document | None) -> None:
@@ -275,6 +277,7 @@ def _network_strategies() -> dict[tuple[str, str], Strategy]:
             networking_rules.service_cidr_update,
             networking_rules.service_cidr_status,
             status_on_create=True,
+            status_alone=True,
         ),
     }
 

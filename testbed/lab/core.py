@@ -21,6 +21,7 @@ from testbed.control.controllers.namespace_defaults import NamespaceDefaultsCont
 from testbed.control.controllers.service_cidr import default_document
 from testbed.control.controllers.service_lb import ServiceController
 from testbed.control.journal import Journal
+from testbed.control.kubelet.volumes import ApiAccess
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
 from testbed.emu.spec import Machine, TopologySpec
 from testbed.errors import TestbedError
@@ -36,12 +37,6 @@ from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.lab.record import LabRecord
 from testbed.lab.resume import take_over_pods
-from testbed.lab.twin import Twin
-from testbed.lab.twinning import (
-    TwinPods,
-    store_nodes,
-    store_rest,
-)
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
@@ -54,6 +49,8 @@ from testbed.runtime.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
+    from testbed.lab.twin import Twin
+    from testbed.lab.twinning import TwinPods
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +173,8 @@ class LabCore(Objects):
             store.create("namespaces", document)
         store.create("servicecidrs", default_document(self.options.service_cidrs))
         if self.twin is not None:
+            from testbed.lab.twinning import store_nodes
+
             store_nodes(self.twin, store)
         else:
             self._register_nodes()
@@ -225,6 +224,8 @@ class LabCore(Objects):
 
     def _build_twin(self, twin: Twin, tell: Callable[[str], None]) -> None:
         """The recorded Pods and Services; what can't be built is told in a line each."""
+        from testbed.lab.twinning import TwinPods, store_rest
+
         store_rest(twin, self.control.store)
         self._twin_pods = TwinPods(twin, self.fabric, self._loop, self.plan_pod)
         services = len(twin.documents["services"])
@@ -254,9 +255,11 @@ class LabCore(Objects):
             sockets=[loopback_socket(self.resumed.port if self.resumed else 0), inside],
             pods=LabPods(self.sandboxes),
             name=self.fabric.lab,
+            services=[str(ipaddress.ip_network(cidr)[1]) for cidr in self.options.service_cidrs],
         )
         await self.api.start()
         client, ca = self.control.client, self.api.credentials.ca
+        self.control.kubelet.volumes.access = ApiAccess(ca, self.api.tokens.for_pod)
         own = router.address(4)
         if not recorded:
             client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))

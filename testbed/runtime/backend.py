@@ -21,6 +21,7 @@ from typing import Protocol
 from testbed import shell
 from testbed.api import status
 from testbed.api.documents import Document, name_of, namespace_of
+from testbed.errors import TestbedError
 from testbed.runtime.logs import ContainerLog, LogRequest
 from testbed.runtime.sandbox import Sandbox
 from testbed.runtime.sandboxes import Sandboxes
@@ -83,15 +84,11 @@ class LabPods:
     ) -> int:
         """Run a command in the container's namespaces; its exit status, 128 + signal if killed."""
         sandbox = self._running(pod, container)
-        words = ["setsid", "--ctty", "--wait", *command] if tty else list(command)
+        before = ["setsid", "--ctty", "--wait"] if tty else []
         try:
-            shell.program_path(command[0])
-            argv = sandbox.inside(container, words)
-        except FileNotFoundError:
-            raise status.internal(
-                f'error executing command in container: exec: "{command[0]}": '
-                "executable file not found in $PATH"
-            ) from None
+            argv = sandbox.inside(container, command, before)
+        except (FileNotFoundError, PermissionError, TestbedError) as error:
+            raise status.internal(f"error executing command in container: {error}") from None
         environment = sandbox.environment_of(container)
         if tty:
             return await _with_terminal(argv, {**environment, "TERM": "xterm"}, streams)

@@ -6,6 +6,7 @@ import asyncio
 
 from testbed import shell
 from testbed.api.documents import Document
+from testbed.errors import TestbedError
 from testbed.fabric.fabric import Fabric
 from testbed.runtime import checks
 from testbed.runtime.programs import launch
@@ -46,8 +47,8 @@ class Checker:
         ended: asyncio.Future[int] = self._loop.create_future()
         try:
             argv = sandbox.inside(container["name"], command)
-        except FileNotFoundError:
-            return f'exec: "{command[0]}": executable file not found in $PATH'
+        except (FileNotFoundError, PermissionError, TestbedError) as error:
+            return str(error)
         program = launch(
             argv,
             self._loop,

@@ -145,17 +145,17 @@ class Images:
         return self._table.get(repository) or self._table.get(last)
 
     def resolve(self, container: Document) -> Invocation | Refusal | None:
-        """What a container runs; None for the echo application."""
+        """What a container runs; None for the echo application.
+
+        Whether there is the program of a `command` is seen in the container alone.
+        """
         image = self.find(container.get("image") or "")
         command = container.get("command")
         if image == ECHO and not command:
             return None
         argv = _argv(image, command, container.get("args"))
-        if find_program(argv[0]):
+        if command or not image.package or find_program(argv[0]):
             return Invocation(tuple(argv), image)
-        if command or not image.package:
-            message = f'exec: "{argv[0]}": executable file not found in $PATH'
-            return Refusal("RunContainerError", message)
         message = f"program {argv[0]!r} is not installed on this machine"
         return Refusal("ErrImagePull", f"{message}: apt-get install {image.package}")
 

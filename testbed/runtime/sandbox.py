@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,13 @@ from typing import Protocol
 
 from testbed import shell
 from testbed.api.documents import Document
+from testbed.api.expansion import expand
 from testbed.fabric.namespace import Namespace, marks_of
 from testbed.runtime.applications import Application
+from testbed.runtime.filesystem import TMPFS, Mount, find_program, make_root
 from testbed.runtime.hosts import Echo, RunningProgram
+from testbed.runtime.images import Image
+from testbed.runtime.volumes import PodVolumes
 
 
 class SandboxRequest(Protocol):
@@ -55,27 +60,72 @@ class Sandbox:
     echoes: set[str] = field(default_factory=set)
     applications: dict[str, Application] = field(default_factory=dict)
 
-    def files(self, more: Mapping[str, str]) -> list[tuple[Path | str, str]]:
-        """Write the Pod's files, and `more`; the mounts that put them in their places."""
-        mounts: list[tuple[Path | str, str]] = []
-        for place, text in {**self.request.files, **more}.items():
+    volumes: PodVolumes = field(init=False)
+    #: Mount namespaces of containers, by their names.
+    _roots: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.volumes = PodVolumes(self.directory / "volumes")
+
+    def new_root(self, container: Document, image: Image | None = None) -> int:
+        """A fresh file system for a run of a container; its descriptor.
+
+        Raises MountError and VolumeMountError.
+        """
+        name = str(container["name"])
+        self.close_root(name)
+        known = self.environments.get(name, {})
+        mounts = self.volumes.mounts(container, lambda text: expand(text, known))
+        mounts += self._files({**self.request.files, **(image.files if image else {})})
+        mounts += [Mount(TMPFS, place) for place in (image.scratch if image else ())]
+        lab = self.directory.parents[1]
+        self._roots[name] = make_root(lab, mounts, container.get("workingDir") or "/")
+        return self._roots[name]
+
+    def close_root(self, container: str) -> None:
+        """A container's run has ended: who still uses its file system keeps it."""
+        if (descriptor := self._roots.pop(container, None)) is not None:
+            os.close(descriptor)
+
+    def close_roots(self) -> None:
+        """All of them have ended."""
+        for name in list(self._roots):
+            self.close_root(name)
+
+    def _files(self, texts: Mapping[str, str]) -> list[Mount]:
+        """Write files of the Pod's; the mounts that put them in their places."""
+        mounts = []
+        for place, text in texts.items():
             file = self.directory / place.strip("/").replace("/", "_")
             self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             file.write_text(text)
-            mounts.append((file, place))
+            mounts.append(Mount(str(file), place))
         return mounts
 
-    def inside(self, container: str, command: Sequence[str]) -> list[str]:
+    def inside(
+        self, container: str, command: Sequence[str], before: Sequence[str] = ()
+    ) -> list[str]:
         """The argv that runs `command` in a container: beside its program, if it has one.
 
-        Raises FileNotFoundError where the program isn't installed.
+        `before` stands before it, as `nice` does. Raises FileNotFoundError and PermissionError
+        where the program can't be run, MountError and VolumeMountError.
         """
+        spec = self.request.document["spec"]
+        everyone = [*(spec.get("initContainers") or ()), *spec["containers"]]
+        document = next(each for each in everyone if each["name"] == container)
+        working = document.get("workingDir") or "/"
         program = self.programs.get(container)
         pid = program.inner_pid if program is not None else None
+        root: int | str = f"/proc/{pid}/ns/mnt"
+        if pid is None:
+            root = self._roots.get(container) or self.new_root(document)
+        words = [*before, find_program(root, command[0], working), *command[1:]]
+        if working != "/":
+            words = ["env", f"--chdir={working}", *words]
         if pid is not None:
-            return shell.in_namespaces_of(pid, command)
-        hostname = self.request.hostname
-        return shell.in_pod_namespaces(command, self.namespace.fd, hostname, self.files({}))
+            return shell.in_namespaces_of(pid, words)
+        assert isinstance(root, int)
+        return shell.in_container(words, self.namespace.fd, root, self.request.hostname, "/")
 
     def environment_of(self, container: str) -> dict[str, str]:
         """The variables of a container's commands."""

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from testbed import shell
 from testbed.api.documents import Document
+from testbed.api.expansion import expand_all
+from testbed.api.volumes import HostPath, Volume
 from testbed.errors import TestbedError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace, marks_of
@@ -21,6 +23,7 @@ from testbed.runtime import hostports
 from testbed.runtime.applications import Starter
 from testbed.runtime.checker import Checker
 from testbed.runtime.echo import Identity
+from testbed.runtime.filesystem import MountError, find_program
 from testbed.runtime.hosts import Host, InProcess, Launch
 from testbed.runtime.images import Images, Invocation, Refusal, agnhost_ports, repository_of
 from testbed.runtime.kept import KeeperHost
@@ -28,6 +31,7 @@ from testbed.runtime.logbook import Logbook
 from testbed.runtime.logs import ContainerLog
 from testbed.runtime.pending import Pending
 from testbed.runtime.sandbox import Sandbox, SandboxRequest, namespace_name
+from testbed.runtime.volumes import VolumeMountError, check_host_path
 
 #: Annotation of a Pod: "false" makes the echo application answer 503 on /healthz and /readyz.
 HEALTHY = "testbed/healthy"
@@ -179,6 +183,7 @@ class Sandboxes:
         self._pending.forget(sandbox.request.uid)
         for application in sandbox.applications.values():
             application.close()
+        sandbox.close_roots()
         for container in [*sandbox.programs, *sandbox.echoes, *sandbox.applications]:
             self.logs.remove(sandbox.request.key, container)
         shutil.rmtree(sandbox.directory, ignore_errors=True)
@@ -200,6 +205,14 @@ class Sandboxes:
             self._start_echo(sandbox, container, log)
             return None
         return self._start_program(sandbox, container, invocation, environment(), log)
+
+    def check_path(self, volume: HostPath) -> str:
+        """What is wrong with a path of the machine, or ""."""
+        return check_host_path(volume)
+
+    def set_volumes(self, uid: str, volumes: Mapping[str, Volume]) -> None:
+        """The volumes of a sandbox; containers see the change in those that they mount."""
+        self._sandboxes[uid].volumes.set(volumes)
 
     def stands_in(self, container: Document) -> bool:
         """Whether the echo application runs in the place of an image that nobody knows."""
@@ -243,27 +256,31 @@ class Sandboxes:
     ) -> Refusal | None:
         request, name = sandbox.request, str(container["name"])
         variables = {**marks_of(self._fabric.lab), "HOSTNAME": request.hostname, **environment}
-        mounts = sandbox.files(invocation.image.files)
-        mounts += [("tmpfs", place) for place in invocation.image.scratch]
-        directory = container.get("workingDir") or "/"
+        sandbox.environments[name] = variables
+        working = container.get("workingDir") or "/"
+        words = expand_all(invocation.argv, environment)
         try:
-            argv = shell.in_pod_namespaces(
-                invocation.argv, sandbox.namespace.fd, request.hostname, mounts
+            root = sandbox.new_root(container, invocation.image)
+            argv = [find_program(root, words[0], working), *words[1:]]
+            command = shell.in_container(
+                argv, sandbox.namespace.fd, root, request.hostname, working
             )
             interactive = bool(container.get("stdin"))
             sandbox.programs[name] = self._host.launch(
-                Launch(request.uid, name, argv, variables, directory, interactive),
+                Launch(request.uid, name, command, variables, "/", interactive),
                 log.append,
                 partial(self._ended, request.uid, name),
             )
-        except FileNotFoundError:
-            return Refusal("RunContainerError", f"no working directory {directory}")
-        sandbox.environments[name] = variables
+        except VolumeMountError as error:
+            return Refusal("CreateContainerConfigError", str(error))
+        except (MountError, PermissionError, FileNotFoundError) as error:
+            return Refusal("RunContainerError", str(error))
         return None
 
     def _ended(self, uid: str, container: str, code: int) -> None:
         sandbox = self._sandboxes[uid]
         sandbox.programs.pop(container, None)
+        sandbox.close_root(container)
         self.logs.end(sandbox.request.key, container)
         self.exited(uid, container, code)
         self._pending.ended((uid, container))

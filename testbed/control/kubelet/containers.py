@@ -49,14 +49,12 @@ class Containers:
 
     # running
 
-    def keep(
-        self, document: Document, pod: RunningPod, host_addresses: tuple[str, ...]
-    ) -> float | None:
+    def keep(self, facts: PodFacts, pod: RunningPod) -> float | None:
         """Start what is to run now; returns the seconds until something may be started again.
 
         Init containers run one after the other; a sidecar has to have started before the next.
         """
-        facts = PodFacts(document, pod.sandbox.addresses, host_addresses)
+        document = facts.document
         main = pod.of(Role.MAIN)
         initialized = any(c.running or c.ended for c in main)
         policy = document["spec"].get("restartPolicy", "Always")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.api.documents import Document
+from testbed.api.volumes import HostPath, Volume
 from testbed.clock import ManualClock
 from testbed.control import names
 from testbed.control.controllers.base import Controller, Manager
@@ -85,6 +86,9 @@ class FakeRuntime:
         self.unknown_images: set[str] = set()
         self.environments: dict[str, Mapping[str, str]] = {}
         self.problems: dict[str, str] = {}
+        self.bad_paths: dict[str, str] = {}
+        #: What Pods were given, by their names.
+        self.volumes: dict[str, Mapping[str, Volume]] = {}
         self.stubborn: set[str] = set()
         self.calls: list[str] = []
         self.checks: list[tuple[str, Document]] = []
@@ -120,6 +124,12 @@ class FakeRuntime:
         self.calls.append(f"start {container['name']}")
         self.environments[container["name"]] = environment()
         return None
+
+    def check_path(self, volume: HostPath) -> str:
+        return self.bad_paths.get(volume.path, "")
+
+    def set_volumes(self, uid: str, volumes: Mapping[str, Volume]) -> None:
+        self.volumes[self.sandboxes[uid].key[1]] = volumes
 
     def stands_in(self, container: Document) -> bool:
         return str(container["image"]) in self.unknown_images
