@@ -21,7 +21,7 @@ from testbed.control.controllers.base import (
     owner_of,
     set_condition,
 )
-from testbed.control.controllers.fitting import labels_of, named_nodes
+from testbed.control.controllers.fitting import named_nodes
 from testbed.control.controllers.placement import Placement, Refusal, Snapshot, terms
 from testbed.control.store import Event
 
