@@ -21,7 +21,7 @@ from testbed.control.controllers.base import (
     owner_of,
     set_condition,
 )
-from testbed.control.controllers.fitting import named_nodes
+from testbed.control.controllers.fitting import labels_of, named_nodes
 from testbed.control.controllers.placement import Placement, Refusal, Snapshot, terms
 from testbed.control.store import Event
 
@@ -148,9 +148,8 @@ def _listed(total: int, reasons: Mapping[str, int]) -> str:
 
 def _changed(old: Document, new: Document) -> bool:
     """Whether a placed Pod means something else to those who wait."""
-    return old["spec"].get("nodeName") != new["spec"].get("nodeName") or old["metadata"].get(
-        "labels"
-    ) != new["metadata"].get("labels")
+    nodes = {state["spec"].get("nodeName") for state in (old, new)}
+    return len(nodes) > 1 or dict(labels_of(old)) != dict(labels_of(new))
 
 
 def _waits(pod: Document) -> bool:
