@@ -237,7 +237,8 @@ def encode(document: Document, definition: StructType) -> Document:
         if field.kind == "struct":
             out[key] = encode({}, struct(field.struct))
     out |= dict.fromkeys(definition.nullable - out.keys())
-    out |= dict.fromkeys(definition.zeroes - out.keys(), 0)
+    for key in definition.zeroes - out.keys():
+        out[key] = None if key in definition.pointers else _zero(definition.fields[key])
     return out
 
 

@@ -33,6 +33,7 @@ POINTERS = _table("""
     coordination.LeaseSpec: acquireTime holderIdentity leaseDurationSeconds leaseTransitions
     coordination.LeaseSpec: preferredHolder renewTime strategy
     core.AppArmorProfile: localhostProfile
+    core.AzureDiskVolumeSource: cachingMode fsType kind readOnly
     core.CSIVolumeSource: fsType readOnly
     core.ClientIPConfig: timeoutSeconds
     core.ClusterTrustBundleProjection: name optional signerName
@@ -49,9 +50,11 @@ POINTERS = _table("""
     core.EndpointAddress: nodeName
     core.EndpointPort: appProtocol
     core.EphemeralContainer: restartPolicy
+    core.FCVolumeSource: lun
     core.FileKeySelector: optional
     core.GRPCAction: service
     core.HostPathVolumeSource: type
+    core.ISCSIVolumeSource: initiatorName
     core.KeyToPath: mode
     core.Lifecycle: stopSignal
     core.LoadBalancerIngress: ipMode
@@ -60,9 +63,11 @@ POINTERS = _table("""
     core.NodeSwapStatus: capacity
     core.PersistentVolumeClaimSpec: storageClassName volumeAttributesClassName volumeMode
     core.PersistentVolumeClaimStatus: currentVolumeAttributesClassName
+    core.PodCertificateProjection: maxExpirationSeconds
     core.PodDNSConfigOption: value
     core.PodResourceClaim: resourceClaimName resourceClaimTemplateName
     core.PodResourceClaimStatus: resourceClaimName
+    core.PodSchedulingGroup: podGroupName
     core.PodSecurityContext: fsGroup fsGroupChangePolicy runAsGroup runAsNonRoot runAsUser
     core.PodSecurityContext: seLinuxChangePolicy supplementalGroupsPolicy
     core.PodSpec: activeDeadlineSeconds automountServiceAccountToken enableServiceLinks hostUsers
@@ -72,6 +77,7 @@ POINTERS = _table("""
     core.PortStatus: error
     core.Probe: terminationGracePeriodSeconds
     core.ProjectedVolumeSource: defaultMode
+    core.ResourceHealth: message
     core.SeccompProfile: localhostProfile
     core.Secret: immutable
     core.SecretEnvSource: optional
@@ -127,8 +133,9 @@ EMBEDDED = _table("""
     core.Node: spec status
     core.NodeDaemonEndpoints: kubeletEndpoint
     core.NodeStatus: daemonEndpoints nodeInfo
-    core.PersistentVolumeClaim: spec status
+    core.PersistentVolumeClaim: metadata spec status
     core.PersistentVolumeClaimSpec: resources
+    core.PersistentVolumeClaimTemplate: metadata spec
     core.Pod: spec status
     core.PodTemplate: template
     core.PodTemplateSpec: metadata spec
@@ -152,18 +159,29 @@ NULLABLE = _table("""
     apps.DeploymentCondition: lastTransitionTime lastUpdateTime
     apps.ReplicaSetCondition: lastTransitionTime
     apps.StatefulSetCondition: lastTransitionTime
+    core.ContainerImage: names
     core.ContainerStateRunning: startedAt
     core.ContainerStateTerminated: finishedAt startedAt
     core.Event: eventTime firstTimestamp lastTimestamp
+    core.EventSeries: lastObservedTime
+    core.NamespaceCondition: lastTransitionTime
     core.NodeCondition: lastHeartbeatTime lastTransitionTime
+    core.PersistentVolumeClaimCondition: lastProbeTime lastTransitionTime
     core.PodCondition: lastProbeTime lastTransitionTime
+    core.ProjectedVolumeSource: sources
     discovery.EndpointSlice: endpoints ports
     networking.HTTPIngressRuleValue: paths
 """)
 
-#: Optional integers without `omitempty`: always there.
+#: Optional scalars without `omitempty`: always there, null behind a pointer.
 ZEROES = _table("""
+    apps.StatefulSetOrdinals: start
+    apps.StatefulSetSpec: serviceName
     apps.StatefulSetStatus: availableReplicas
+    core.Event: reportingComponent reportingInstance
+    core.NodeRuntimeHandler: name
+    core.TypedLocalObjectReference: apiGroup
+    core.TypedObjectReference: apiGroup
 """)
 
 #: Named string types: (struct, field) -> Go type. For a list, the type of its items.

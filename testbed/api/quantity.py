@@ -17,6 +17,7 @@ _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _EXPONENT = re.compile(r"[eE]([-+]?[0-9]+)")
 _NANO = Decimal("1e-9")
+_MILLI = Decimal("1e-3")
 
 
 def parse(text: str) -> tuple[Decimal, str]:
@@ -43,7 +44,17 @@ def parse(text: str) -> tuple[Decimal, str]:
 
 def canonical(text: str) -> str:
     """`text` as the API server prints it: `1000m` is `1`, `1024Ki` is `1Mi`. Raises ValueError."""
+    return written(*parse(text))
+
+
+def rounded_up(text: str) -> str:
+    """`text` rounded up to a thousandth, as amounts of resources are. Raises ValueError."""
     value, form = parse(text)
+    return written(value.quantize(_MILLI, rounding=ROUND_UP) if value % _MILLI else value, form)
+
+
+def written(value: Decimal, form: str) -> str:
+    """An amount in a form of `parse`."""
     if form == "binary":
         if abs(value) >= 1024 and value == value.to_integral_value():
             return _binary(int(value))

@@ -64,7 +64,7 @@ class StructType:
     """A definition with fields. `go` is `group.Name`, the key of the tables in `gotypes`.
 
     `pointers`: scalars that keep a zero value; `embedded`: structs that are always there;
-    `required`: fields without omitempty; `nullable` and `zeroes`: optional lists and integers
+    `required`: fields without omitempty; `nullable` and `zeroes`: optional lists and scalars
     without omitempty.
     """
 

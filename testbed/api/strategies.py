@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from testbed.api import warn, warn_pod
-from testbed.api.defaults import plain, pod, service, workloads
+from testbed.api.defaults import plain, pod, pod_admission, service, workloads
 from testbed.api.documents import Document
 from testbed.api.service_fields import external_name
 from testbed.api.service_strategy import drop_type_dependent
 from testbed.api.status import FieldError
 from testbed.api.subsets import repack
+from testbed.api.validation import daemon_sets as daemon_set_rules
 from testbed.api.validation import endpoints as endpoint_rules
 from testbed.api.validation import networking as networking_rules
 from testbed.api.validation import plain as plain_rules
 from testbed.api.validation import pod as pod_rules
 from testbed.api.validation import service as service_rules
+from testbed.api.validation import stateful_sets as stateful_set_rules
 from testbed.api.validation import workloads as workload_rules
 
 Errors: TypeAlias = list[FieldError]
@@ -76,14 +78,35 @@ def _stored_service(document: Document, old: Document | None) -> None:
 
 
 def _pod(document: Document, old: Document | None) -> None:
+    spec = document["spec"]
     if old is not None:
-        pod.admit_changed_pod(document, old)
-    else:
-        pod.admit_pod(document)
-        quality = pod.quality_of_service(document["spec"])
-        document["status"] = {"phase": "Pending", "qosClass": quality}
-        if document["spec"].get("schedulingGates"):
-            document["status"]["conditions"] = [pod.gated_condition()]
+        pod_admission.admit_changed_pod(document, old)
+        pod_admission.drop_gated_fields(spec, old["spec"])
+        return
+    pod_admission.admit_pod(document)
+    document["status"] = {"phase": "Pending", "qosClass": pod_admission.quality_of_service(spec)}
+    pod_admission.drop_gated_fields(spec)
+    if spec.get("schedulingGates"):
+        document["status"]["conditions"] = [pod_admission.gated_condition()]
+    pod_admission.merge_label_keys(document)
+    pod_admission.take_app_armor_annotations(document)
+
+
+def _validated_pod(document: Document, old: Document | None) -> None:
+    """Admission that comes after validation."""
+    if old is None:
+        pod_admission.check_overhead(document)
+
+
+def _workload(document: Document, old: Document | None) -> None:
+    """A workload's template, without what is off."""
+    before = None if old is None else _template_spec(old)
+    pod_admission.drop_gated_fields(_template_spec(document), before)
+
+
+def _template_spec(document: Document) -> Document:
+    found: Document = document["spec"].get("template", {}).get("spec", {})
+    return found
 
 
 def _namespace(document: Document, old: Document | None) -> None:
@@ -108,6 +131,7 @@ def _node(document: Document, old: Document | None) -> None:
 
 def _daemon_set(document: Document, old: Document | None) -> None:
     """Count template changes in the annotation that stands for the old field."""
+    _workload(document, old)
     generation = 1
     if old is not None:
         stored = old["metadata"].get("annotations", {}).get(TEMPLATE_GENERATION, "1")
@@ -159,6 +183,7 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             pod_rules.update_status,
             pod.pod,
             _pod,
+            _validated_pod,
             warnings=warn_pod.pod,
         ),
         ("", "podtemplates"): Strategy(
@@ -193,9 +218,9 @@ def _workload_strategies() -> dict[tuple[str, str], Strategy]:
             workload_rules.controller_revision, workload_rules.controller_revision_update
         ),
         ("apps", "daemonsets"): Strategy(
-            workload_rules.daemon_set,
-            workload_rules.daemon_set_update,
-            workload_rules.daemon_set_status,
+            daemon_set_rules.daemon_set,
+            daemon_set_rules.daemon_set_update,
+            daemon_set_rules.daemon_set_status,
             workloads.daemon_set,
             _daemon_set,
             warnings=warn_pod.template,
@@ -205,6 +230,7 @@ def _workload_strategies() -> dict[tuple[str, str], Strategy]:
             workload_rules.deployment_update,
             workload_rules.deployment_status,
             workloads.deployment,
+            _workload,
             warnings=warn_pod.workload,
         ),
         ("apps", "replicasets"): Strategy(
@@ -212,13 +238,15 @@ def _workload_strategies() -> dict[tuple[str, str], Strategy]:
             workload_rules.replica_set_update,
             workload_rules.replica_set_status,
             workloads.replica_set,
+            _workload,
             warnings=warn_pod.workload,
         ),
         ("apps", "statefulsets"): Strategy(
-            workload_rules.stateful_set,
-            workload_rules.stateful_set_update,
-            workload_rules.stateful_set_status,
+            stateful_set_rules.stateful_set,
+            stateful_set_rules.stateful_set_update,
+            stateful_set_rules.stateful_set_status,
             workloads.stateful_set,
+            _workload,
             warnings=warn_pod.template,
         ),
     }
