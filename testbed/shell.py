@@ -117,13 +117,28 @@ def in_pod_namespaces(
     return [*namespace_prefix(netns_fd), *namespaces, *script, *binds, "--", program, *argv[1:]]
 
 
-def in_namespaces_of(pid: int, argv: Sequence[str]) -> list[str]:
-    """The argv that runs `argv` in the network, mount, UTS and PID namespaces of a process.
+#: Sets the hostname, goes to a directory, then becomes the program.
+_CONTAINER_SCRIPT = """
+echo "$1" > /proc/sys/kernel/hostname && cd "$2" && shift 2 && exec "$@"
+"""
 
-    Raises FileNotFoundError where the program isn't installed.
+
+def in_container(
+    argv: Sequence[str], netns_fd: int, mounts_fd: int, hostname: str, directory: str
+) -> list[str]:
+    """The argv that runs `argv` in a network and a mount namespace, with new UTS and PID ones.
+
+    The first word is a path in that mount namespace, as `directory` is.
     """
+    prefix = [*namespace_prefix(netns_fd), f"--mount=/proc/{os.getpid()}/fd/{mounts_fd}", "--"]
+    namespaces = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return [*prefix, *namespaces, "sh", "-c", _CONTAINER_SCRIPT, "sh", hostname, directory, *argv]
+
+
+def in_namespaces_of(pid: int, argv: Sequence[str]) -> list[str]:
+    """The argv that runs `argv` in the network, mount, UTS and PID namespaces of a process."""
     flags = ["--net", "--mount", "--uts", "--pid"]
-    return ["nsenter", "--target", str(pid), *flags, "--", program_path(argv[0]), *argv[1:]]
+    return ["nsenter", "--target", str(pid), *flags, "--", *argv]
 
 
 def program_path(name: str) -> str:

@@ -13,34 +13,20 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from testbed.api import schema, status
+from testbed.api import object_meta, schema, status
 from testbed.api.allocate import AddressPool, PortPool, Transaction, family_name
-from testbed.api.decoding import DecodeError, decode, encode
+from testbed.api.bodies import typed
+from testbed.api.decoding import decode
 from testbed.api.documents import Document
-from testbed.api.identity import check_kind, unhandled
+from testbed.api.encoding import encode
 from testbed.api.resources import ResourceType, by_kind, by_name, by_resource
 from testbed.api.service_strategy import begin_create, begin_update, held_addresses, held_ports
 from testbed.api.strategies import STRATEGIES, Strategy, keep_status
 from testbed.api.validation.addresses import Network, parse_ip
-from testbed.api.validation.meta import common_update
+from testbed.api.validation.meta import common, common_update
 
 #: ServiceCIDR object that stands for the server's own ranges.
 DEFAULT_CIDR = "kubernetes"
-
-_SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
-_SUFFIX_LENGTH = 5
-_NAME_LIMIT = 63
-#: Set by the store, never by a client.
-_SYSTEM_FIELDS = (
-    "uid",
-    "resourceVersion",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "selfLink",
-)
-_KEPT_FIELDS = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +37,8 @@ class Settings:
     node_ports: tuple[int, int] = (30000, 32767)
 
 
-def _nothing_to_undo() -> None:
-    """Nothing was allocated."""
+def _nothing() -> None:
+    """Nothing to undo, nothing to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +50,7 @@ class Admitted:
 
     document: Document
     warnings: tuple[str, ...] = ()
-    undo: Callable[[], None] = field(default=_nothing_to_undo, compare=False)
+    undo: Callable[[], None] = field(default=_nothing, compare=False)
 
 
 class Admission:
@@ -89,18 +75,20 @@ class Admission:
         namespace: str,
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
+        gate: Callable[[], None] = _nothing,
     ) -> Admitted:
         """A new object, ready for the store; raises StatusError.
 
         `namespace` is the request's ("" for a cluster-wide resource). `field_validation` is Warn,
-        Strict or Ignore; `duplicates` are the duplicate fields that parsing found.
+        Strict or Ignore. `gate` is called once the object can be read, before anything else is
+        asked of it: it may refuse the write.
         """
         kind, strategy = self._find(resource, document)
-        new, warnings = self._decode(kind, document, field_validation, duplicates)
+        new, warnings = typed(document, kind, field_validation)
         self._check_namespace(new, kind, namespace)
-        self._fill_meta(new)
+        gate()
         strategy.defaults(new)
+        warnings += object_meta.fill(new, kind, self._rng)
         return self._create(kind, strategy, new, warnings, dry_run=dry_run)
 
     def _create(
@@ -120,14 +108,23 @@ class Admission:
                 keep_status(new, None)
             strategy.prepare(new, None)
             self._refuse(kind, new, strategy.create(new))
+            self._refuse(kind, new, common(new["metadata"], namespaced=kind.namespaced))
             strategy.canonicalize(new, None)
+            if not dry_run:
+                object_meta.refuse_version(new)
         except BaseException:
             transaction.rollback()
             raise
         transaction.commit()
+        new["metadata"].pop("resourceVersion", None)
         encoded = self._encode(kind, new)
         undo = self._note(kind, encoded, transaction, dry_run=dry_run)
         return Admitted(encoded, tuple(warnings + strategy.warnings(new, None)), undo)
+
+    def read(self, resource: str, document: Document, *, field_validation: str = "Warn") -> None:
+        """Raises StatusError (400) where the object can't be read at all."""
+        kind, _ = self._find(resource, document)
+        typed(document, kind, field_validation)
 
     def update(
         self,
@@ -138,7 +135,7 @@ class Admission:
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
+        gate: Callable[[], None] = _nothing,
     ) -> Admitted:
         """A changed object, ready for the store; `old` is the stored one. Raises StatusError.
 
@@ -147,11 +144,12 @@ class Admission:
         (binding, finalize …) is checked for its form alone: what it may change is its writer's.
         """
         kind, strategy = self._find(resource, new)
-        changed, warnings = self._decode(kind, new, field_validation, duplicates)
+        changed, warnings = typed(new, kind, field_validation)
         self._check_namespace(changed, kind, old["metadata"].get("namespace", ""))
+        gate()
         stored = decode(old, self._definition(kind))[0]
         strategy.defaults(changed)
-        self._keep_meta(changed, stored)
+        warnings += object_meta.keep(changed, stored)
         transaction = Transaction(self.addresses, self.ports, dry_run)
         try:
             if subresource == "status":
@@ -196,7 +194,14 @@ class Admission:
                 changed[member] = copy.deepcopy(stored[member])
             else:
                 changed.pop(member)
+        if strategy.status_alone:
+            object_meta.reset_for_status(changed, stored)
         self._refuse_change(kind, changed, stored, strategy.update_status or strategy.update)
+
+    def stored(self, resource: str, document: Document) -> None:
+        """An object is in the store as it is now: a ServiceCIDR gives addresses out or doesn't."""
+        if resource == "servicecidrs":
+            self.addresses.set_range(document["metadata"]["name"], _ready_networks(document))
 
     def released(self, resource: str, document: Document) -> None:
         """An object is finally gone: free what it held."""
@@ -233,27 +238,7 @@ class Admission:
         kind = by_resource(group, resource) or by_name(resource)
         if kind is None:
             raise status.not_found(resource, "")
-        check_kind(document, kind)
         return kind, STRATEGIES[kind.group, kind.resource]
-
-    def _decode(
-        self,
-        kind: ResourceType,
-        document: Document,
-        field_validation: str,
-        duplicates: Iterable[str],
-    ) -> tuple[Document, list[str]]:
-        try:
-            decoded, unknown = decode(document, self._definition(kind))
-        except DecodeError as error:
-            raise unhandled(kind.kind, kind.version, kind, str(error)) from None
-        strict = [*duplicates, *unknown]
-        if strict and field_validation == "Strict":
-            errors = ", ".join(strict)
-            raise unhandled(kind.kind, kind.version, kind, f"strict decoding error: {errors}")
-        decoded["apiVersion"], decoded["kind"] = kind.api_version, kind.kind
-        decoded.setdefault("metadata", {})
-        return decoded, strict if field_validation == "Warn" else []
 
     def _check_namespace(self, document: Document, kind: ResourceType, namespace: str) -> None:
         meta = document["metadata"]
@@ -262,44 +247,13 @@ class Admission:
             meta.pop("namespace", None)
             if wanted:
                 meta["namespace"] = wanted
+        elif not wanted:
+            meta.pop("namespace")
         elif meta["namespace"] != wanted:
             raise status.bad_request(
                 "the namespace of the provided object does not match "
                 "the namespace sent on the request"
             )
-
-    def _fill_meta(self, document: Document) -> None:
-        meta = document["metadata"]
-        if meta.get("resourceVersion"):
-            raise status.plain_failure("resourceVersion should not be set on objects to be created")
-        for name in _SYSTEM_FIELDS:
-            meta.pop(name, None)
-        if meta.get("generateName") and not meta.get("name"):
-            base = meta["generateName"][: _NAME_LIMIT - _SUFFIX_LENGTH]
-            letters = self._rng.choices(_SUFFIX_LETTERS, k=_SUFFIX_LENGTH)
-            meta["name"] = base + "".join(letters)
-
-    def _keep_meta(self, document: Document, old: Document) -> None:
-        """Fields of metadata that an update can't change are the stored object's."""
-        meta, stored = document["metadata"], old["metadata"]
-        given = meta.get("uid")
-        if given and stored.get("uid") and given != stored["uid"]:
-            words = (
-                f"Precondition failed: UID in precondition: {given}, "
-                f"UID in object meta: {stored['uid']}"
-            )
-            kind = by_kind(document["apiVersion"], document["kind"])
-            resource, group = (kind.resource, kind.group) if kind else ("", "")
-            raise status.conflict(resource, stored.get("name", ""), group, words)
-        for name in _KEPT_FIELDS:
-            if name in stored:
-                meta[name] = stored[name]
-            else:
-                meta.pop(name, None)
-        if "generation" in stored:
-            meta["generation"] = stored["generation"]
-        if "generateName" in stored:
-            meta.setdefault("generateName", stored["generateName"])
 
     def _refuse(
         self, kind: ResourceType, document: Document, errors: list[status.FieldError]
@@ -334,11 +288,11 @@ class Admission:
         self, kind: ResourceType, document: Document, transaction: Transaction, *, dry_run: bool
     ) -> Callable[[], None]:
         if dry_run:
-            return _nothing_to_undo
+            return _nothing
         if kind.resource == "services":
             return transaction.rollback
         self._note_object(kind, document)
-        return _nothing_to_undo
+        return _nothing
 
     def _note_object(self, kind: ResourceType, document: Document) -> None:
         name = document["metadata"].get("name", "")
@@ -346,8 +300,8 @@ class Admission:
             address = parse_ip(name)
             if address is not None:
                 self.addresses.add_object(address)
-        elif kind.resource == "servicecidrs":
-            self.addresses.set_range(name, _ready_networks(document))
+        else:
+            self.stored(kind.resource, document)
 
 
 def _ready_networks(service_cidr: Document) -> list[Network]:
@@ -355,6 +309,6 @@ def _ready_networks(service_cidr: Document) -> list[Network]:
     if service_cidr["metadata"].get("deletionTimestamp"):
         return []
     for condition in service_cidr.get("status", {}).get("conditions", ()):
-        if condition.get("type") == "Ready" and condition.get("status") == "False":
+        if condition.get("type") == "Ready" and condition.get("status") != "True":
             return []
     return [ipaddress.ip_network(cidr) for cidr in service_cidr.get("spec", {}).get("cidrs", ())]

@@ -105,6 +105,20 @@ RESOURCES: tuple[ResourceType, ...] = (
     _kind(_NET, "servicecidrs", "ServiceCIDR", namespaced=False, sub="status"),
 )
 
+#: Resources whose objects count their generations. Source: PrepareForCreate of the strategies.
+COUNTED = frozenset(
+    {
+        "daemonsets",
+        "deployments",
+        "endpointslices",
+        "ingressclasses",
+        "ingresses",
+        "pods",
+        "replicasets",
+        "statefulsets",
+    }
+)
+
 _BY_KIND = {(entry.api_version, entry.kind): entry for entry in RESOURCES}
 _BY_RESOURCE = {(entry.group, entry.resource): entry for entry in RESOURCES}
 _BY_NAME = {entry.resource: entry for entry in reversed(RESOURCES)}

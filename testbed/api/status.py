@@ -92,8 +92,9 @@ class FieldError:
 
     @property
     def cause(self) -> Document:
-        """This error as an entry of `details.causes`."""
-        return {"reason": self.type.value[0], "message": self.body, "field": self.path}
+        """This error as an entry of `details.causes`; one about the whole object has no field."""
+        cause = {"reason": self.type.value[0], "message": self.body}
+        return cause | {"field": self.path} if self.path else cause
 
     def __str__(self) -> str:
         return f"{self.path}: {self.body}"
@@ -169,10 +170,21 @@ def not_found(resource: str, name: str, group: str = "") -> StatusError:
     return StatusError(404, "NotFound", message, _Subject(name, group, resource).document())
 
 
-def already_exists(resource: str, name: str, group: str = "") -> StatusError:
-    """409: the name is taken."""
+def already_exists(
+    resource: str, name: str, group: str = "", *, generated: bool = False, deleting: bool = False
+) -> StatusError:
+    """409: the name is taken, by an object that may be `deleting`.
+
+    A name that may be `generated` is one that another try could replace.
+    """
     message = f"{qualified(resource, group)} {quote(name)} already exists"
-    return StatusError(409, "AlreadyExists", message, _Subject(name, group, resource).document())
+    details = _Subject(name, group, resource).document()
+    if generated:
+        message += ", the server was not able to generate a unique name for the object"
+        details["retryAfterSeconds"] = 1
+    if deleting:
+        message = f"object is being deleted: {message}"
+    return StatusError(409, "AlreadyExists", message, details)
 
 
 def conflict(

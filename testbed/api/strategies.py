@@ -19,7 +19,9 @@ from testbed.api.status import FieldError
 from testbed.api.subsets import repack
 from testbed.api.validation import daemon_sets as daemon_set_rules
 from testbed.api.validation import endpoints as endpoint_rules
+from testbed.api.validation import events as event_rules
 from testbed.api.validation import networking as networking_rules
+from testbed.api.validation import nodes as node_rules
 from testbed.api.validation import plain as plain_rules
 from testbed.api.validation import pod as pod_rules
 from testbed.api.validation import service as service_rules
@@ -43,7 +45,8 @@ class Strategy:
     """One kind's own behaviour.
 
     A kind with `update_status` has a status subresource: status isn't written with the object,
-    unless `status_on_create` lets a new object bring one (a kubelet's Node does).
+    unless `status_on_create` lets a new object bring one (a kubelet's Node does). With
+    `status_alone`, a write of status leaves the metadata as it is.
     `prepare` runs before validation, `canonicalize` after; both get the stored object on an update,
     None on a create.
     """
@@ -57,6 +60,7 @@ class Strategy:
     warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
     status_warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
     status_on_create: bool = False
+    status_alone: bool = False
 
 
 def keep_status(document: Document, old: Document | None) -> None:
@@ -121,12 +125,27 @@ def _namespace(document: Document, old: Document | None) -> None:
 
 
 def _node(document: Document, old: Document | None) -> None:
-    """podCIDR is the first of podCIDRs."""
+    """podCIDR is the first of podCIDRs; where they differ, podCIDR is right."""
     spec = document.setdefault("spec", {})
-    if spec.get("podCIDRs"):
-        spec["podCIDR"] = spec["podCIDRs"][0]
-    elif spec.get("podCIDR"):
-        spec["podCIDRs"] = [spec["podCIDR"]]
+    first, every = spec.get("podCIDR"), spec.get("podCIDRs")
+    if first and (not every or every[0] != first):
+        spec["podCIDRs"] = [first]
+    elif every:
+        spec["podCIDR"] = every[0]
+
+
+def _service_account(document: Document, old: Document | None) -> None:
+    """Secrets are known by their names alone."""
+    for i, reference in enumerate(document.get("secrets", ())):
+        document["secrets"][i] = {"name": reference["name"]} if "name" in reference else {}
+
+
+def _lease(document: Document, old: Document | None) -> None:
+    """Coordinated leader election is off: its fields stay only where they are already."""
+    stored = {} if old is None else old.get("spec", {})
+    for name in ("strategy", "preferredHolder"):
+        if stored.get(name) is None:
+            document.get("spec", {}).pop(name, None)
 
 
 def _daemon_set(document: Document, old: Document | None) -> None:
@@ -162,7 +181,7 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             canonicalize=_endpoints,
             warnings=warn.endpoints,
         ),
-        ("", "events"): Strategy(plain_rules.event, plain_rules.event_update),
+        ("", "events"): Strategy(event_rules.event, event_rules.event_update),
         ("", "namespaces"): Strategy(
             plain_rules.namespace,
             plain_rules.namespace_update,
@@ -171,10 +190,11 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             _namespace,
         ),
         ("", "nodes"): Strategy(
-            plain_rules.node,
-            plain_rules.node_update,
-            plain_rules.node_update,
+            node_rules.create,
+            node_rules.update,
+            node_rules.update_status,
             prepare=_node,
+            warnings=warn.node,
             status_on_create=True,
         ),
         ("", "pods"): Strategy(
@@ -195,7 +215,10 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             plain_rules.secret, plain_rules.secret_update, defaults=plain.secret
         ),
         ("", "serviceaccounts"): Strategy(
-            plain_rules.service_account, plain_rules.service_account_update
+            plain_rules.service_account,
+            plain_rules.service_account_update,
+            prepare=_service_account,
+            warnings=warn.service_account,
         ),
         ("", "services"): Strategy(
             service_rules.create,
@@ -207,8 +230,10 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             warn.service,
             warn.service_status,
         ),
-        ("coordination.k8s.io", "leases"): Strategy(plain_rules.lease, plain_rules.lease_update),
-        ("events.k8s.io", "events"): Strategy(plain_rules.new_event, plain_rules.new_event_update),
+        ("coordination.k8s.io", "leases"): Strategy(
+            plain_rules.lease, plain_rules.lease_update, prepare=_lease
+        ),
+        ("events.k8s.io", "events"): Strategy(event_rules.new_event, event_rules.new_event_update),
     }
 
 
@@ -279,6 +304,8 @@ def _network_strategies() -> dict[tuple[str, str], Strategy]:
             networking_rules.service_cidr,
             networking_rules.service_cidr_update,
             networking_rules.service_cidr_status,
+            status_on_create=True,
+            status_alone=True,
         ),
     }
 

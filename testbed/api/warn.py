@@ -5,17 +5,23 @@ Sources: pkg/api/service/warnings.go, pkg/api/pod/warnings.go, the strategies' W
 
 from __future__ import annotations
 
-import ipaddress
-
 from testbed.api.documents import Document
 from testbed.api.gojson import quote
 from testbed.api.service_fields import cluster_ips, external_name, headless, spec_of
-from testbed.api.validation.addresses import parse_ip
+from testbed.api.validation.addresses import (
+    address_text,
+    cidr_leading_zeros,
+    is_mapped,
+    network_text,
+    parse_cidr,
+    parse_ip,
+)
 
 ENDPOINTS = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
 
 _HINTS = "service.kubernetes.io/topology-aware-hints"
 _CLASS = "kubernetes.io/ingress.class"
+_MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 _MODE = "service.kubernetes.io/topology-mode"
 
 
@@ -48,7 +54,7 @@ def service(document: Document, old: Document | None) -> list[str]:
     if spec.get("loadBalancerIP"):
         found += address_form("spec.loadBalancerIP", spec["loadBalancerIP"])
     for i, network in enumerate(spec.get("loadBalancerSourceRanges", ())):
-        found += _network(f"spec.loadBalancerSourceRanges[{i}]", network)
+        found += network_form(f"spec.loadBalancerSourceRanges[{i}]", network)
     if external_name(document) and external:
         found.append('spec.externalIPs is ignored when spec.type is "ExternalName"')
     if not external_name(document) and spec.get("externalName"):
@@ -72,26 +78,33 @@ def address_form(path: str, value: str) -> list[str]:
     address = parse_ip(value)
     if address is None:
         return []
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    plain = mapped or address
-    if str(plain) == value:
+    text = address_text(address)
+    if text == value:
         return []
-    if plain.version == 4:
-        words = f"{path}: non-standard IP address {quote(value)} will be considered invalid"
-        return [f"{words} in a future Kubernetes release: use {quote(str(plain))}"]
+    if address.version == 4 or is_mapped(address):
+        return [f"{path}: non-standard IP address {quote(value)} is invalid: use {quote(text)}"]
     words = f"{path}: IPv6 address {quote(value)} should be in RFC 5952 canonical format"
-    return [f"{words} ({quote(str(address))})"]
+    return [f"{words} ({quote(text)})"]
 
 
-def _network(path: str, value: str) -> list[str]:
-    try:
-        network = ipaddress.ip_network(value)
-    except ValueError:
+def network_form(path: str, value: str) -> list[str]:
+    """A CIDR that isn't written as it should be; what is no CIDR gets no warning."""
+    parsed = parse_cidr(value)
+    if parsed is None:
         return []
-    if network.version == 4 or str(network) == value:
-        return []
-    words = f"{path}: IPv6 CIDR value {quote(value)} should be in RFC 5952 canonical format"
-    return [f"{words} ({quote(str(network))})"]
+    address, network = parsed
+    text, found = network_text(network), []
+    if network.network_address != address:
+        one = f"{address_text(address)}/{address.max_prefixlen}"
+        words = f"is ambiguous in this context (should be {quote(text)} or {quote(one)}?)"
+        found.append(f"{path}: CIDR value {quote(value)} {words}")
+    if cidr_leading_zeros(value) or is_mapped(address):
+        words = f"non-standard CIDR value {quote(value)} is invalid: use {quote(text)}"
+        found.append(f"{path}: {words}")
+    if not found and network.version == 6 and text != value:
+        words = f"IPv6 CIDR value {quote(value)} should be in RFC 5952 canonical format"
+        found.append(f"{path}: {words} ({quote(text)})")
+    return found
 
 
 def endpoints(document: Document, old: Document | None) -> list[str]:
@@ -113,3 +126,21 @@ def ingress(document: Document, old: Document | None) -> list[str]:
     if old is not None or not named or "ingressClassName" in document.get("spec", {}):
         return []
     return [f"annotation {quote(_CLASS)} is deprecated, please use 'spec.ingressClassName' instead"]
+
+
+def node(document: Document, old: Document | None) -> list[str]:
+    spec, found = document.get("spec", {}), []
+    if "configSource" in spec:
+        found.append("spec.configSource: the feature is removed")
+    if spec.get("externalID"):
+        words = "this field is deprecated, and is unused by Kubernetes"
+        found.append(f"spec.externalID: {words}")
+    return found
+
+
+def service_account(document: Document, old: Document | None) -> list[str]:
+    stored = {} if old is None else old["metadata"].get("annotations", {})
+    if _MOUNTABLE in stored or _MOUNTABLE not in document["metadata"].get("annotations", {}):
+        return []
+    words = "prefer separate namespaces to isolate access to mounted secrets"
+    return [f"metadata.annotations[{_MOUNTABLE}]: deprecated in v1.32+; {words}"]

@@ -97,7 +97,8 @@ def _fractions(container: Document, where: str) -> list[str]:
     for name in ("memory", "ephemeral-storage"):
         for kind in ("limits", "requests"):
             amount = container.get("resources", {}).get(kind, {}).get(name, "0")
-            if quantity.parse(amount)[0] % 1:
+            value = quantity.parse(amount)[0]
+            if value != value.to_integral_value():
                 words = f"fractional byte value {quote(amount)} is invalid, must be an integer"
                 found.append(f"{where}.resources.{kind}[{name}]: {words}")
     return found

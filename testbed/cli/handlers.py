@@ -150,7 +150,9 @@ def _list(cluster: Cluster, arguments: Arguments, tell: Tell) -> Any:
         "proxy": cluster.options.proxy,
         "namespaces": rows,
         "services": [_summary(service) for service in cluster.services()],
-        "problems": cluster.in_loop(lambda: cluster.core.proxies.problems),
+        "problems": cluster.in_loop(
+            lambda: [*cluster.core.proxies.problems, *cluster.core.external.problems]
+        ),
     }
 
 

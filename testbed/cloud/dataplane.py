@@ -90,9 +90,15 @@ class BalancerPlane:
             raise
 
     def remove(self, key: NamespacedName) -> None:
-        """Stop serving a Service."""
-        if self._desired.pop(key, None) is not None:
+        """Stop serving a Service. Where that fails it may be asked for again."""
+        before = self._desired.pop(key, None)
+        if before is None:
+            return
+        try:
             self._sync(key)
+        except BaseException:
+            self._desired[key] = before
+            raise
 
     def take_over(self, balancers: Iterable[tuple[LoadBalancer, Collection[str]]]) -> None:
         """Serve `balancers` with their healthy targets where an earlier process served.
@@ -108,10 +114,14 @@ class BalancerPlane:
                 self._change(key)
         finally:
             self._collected = None
-        for namespace in (site.router, site.balancer):
-            _nft(namespace, "".join(collected.get(namespace.name, ())))
-        self._proxy.take_over()
-        self._serve_by_proxy()
+        try:
+            for namespace in (site.router, site.balancer):
+                _nft(namespace, "".join(collected.get(namespace.name, ())))
+            self._proxy.take_over()
+            self._serve_by_proxy()
+        except BaseException:
+            self._ready = False
+            raise
 
     def close(self) -> None:
         """End the programs it started; rules go with the namespaces."""

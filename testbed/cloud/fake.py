@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -16,6 +17,8 @@ from testbed.cloud.dataplane import BalancerPlane, Site
 from testbed.cloud.health import Check, HealthChecker, HealthSettings
 from testbed.cloud.interface import CloudError
 from testbed.errors import TestbedError
+
+log = logging.getLogger(__name__)
 
 #: The zone of the load balancers' public names.
 PUBLIC_ZONE = "lb.example.net"
@@ -61,6 +64,7 @@ class FakeCloud:
         self._data_plane = data_plane
         self._names = names
         self._told = changed
+        self.refused: Callable[[NamespacedName], None] = lambda key: None
         self._waits = resume
         self._balancers: dict[NamespacedName, LoadBalancer] = {}
 
@@ -93,9 +97,12 @@ class FakeCloud:
         return key in self._balancers or bool(self.pool.held(key))
 
     def delete(self, key: NamespacedName) -> None:
-        """Remove a load balancer, its checks, its name and its addresses."""
+        """Remove a load balancer, its checks, its name and its addresses; raises CloudError."""
         self.checker.want(key, ())
-        self.plane.remove(key)
+        try:
+            self.plane.remove(key)
+        except TestbedError as error:
+            raise CloudError(str(error)) from error
         self._balancers.pop(key, None)
         if self._names is not None:
             self._names.set_addresses(public_name(key), ())
@@ -116,7 +123,11 @@ class FakeCloud:
         if self._waits:
             self._waits = False
             balancers = self._balancers.values()
-            self.plane.take_over([(each, self.healthy(each.key)) for each in balancers])
+            try:
+                self.plane.take_over([(each, self.healthy(each.key)) for each in balancers])
+            except TestbedError as error:
+                for key in self._balancers:
+                    self._refuse(key, error)
 
     def close(self) -> None:
         """End the health checks and programs; rules go with the namespaces."""
@@ -144,10 +155,20 @@ class FakeCloud:
         self.checker.want(balancer.key, (check for check in checks if check))
 
     def _health_changed(self, key: NamespacedName) -> None:
-        if key in self._balancers and not self._waits:
+        if key not in self._balancers or self._waits:
+            return
+        try:
             self.plane.set(self._balancers[key], self.healthy(key))
-            if self._told is not None:
-                self._told(key)
+        except TestbedError as error:
+            self._refuse(key, error)
+            return
+        if self._told is not None:
+            self._told(key)
+
+    def _refuse(self, key: NamespacedName, error: TestbedError) -> None:
+        """The data plane refused what the cloud wanted by itself: the controller must see to it."""
+        log.warning("load balancer of %s: %s", key, error)
+        self.refused(key)
 
 
 def _check(balancer: LoadBalancer, target: Target) -> Check | None:

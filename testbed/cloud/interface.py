@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from testbed.api.objects import LoadBalancerIngress, NamespacedName, Node, Service
@@ -19,6 +19,10 @@ class Cloud(Protocol):
     Every call states the whole desired state of one Service and may be repeated.
     """
 
+    #: Called where a load balancer couldn't be kept as it was asked for (a node's health changed
+    #: and the data plane refused the change), so that it is asked for again.
+    refused: Callable[[NamespacedName], None]
+
     def ensure(self, service: Service, nodes: Sequence[Node]) -> tuple[LoadBalancerIngress, ...]:
         """Make or change the Service's load balancer; its status entries. Raises CloudError."""
 
@@ -29,4 +33,7 @@ class Cloud(Protocol):
         """Whether the Service has a load balancer."""
 
     def delete(self, key: NamespacedName) -> None:
-        """Remove it with everything it holds; one that isn't there is no error."""
+        """Remove it with everything it holds; one that isn't there is no error.
+
+        Raises CloudError.
+        """

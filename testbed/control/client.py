@@ -7,7 +7,8 @@ nothing; a new Pod or slice, though, must get the same defaults as one that a us
 from __future__ import annotations
 
 import copy
-import hashlib
+from collections import OrderedDict
+from typing import TypeAlias
 
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.resources import ResourceType, by_name
@@ -16,16 +17,31 @@ from testbed.control.envelope import DeleteOptions, WriteOptions
 from testbed.control.registry import Registry
 from testbed.control.store import NotFoundError, Store
 
-_COMPONENT = "testbed"
+#: What makes two Events the same: the object's kind and uid, then type, reason and message.
+_Told: TypeAlias = tuple[str, ...]
+#: How many Events are known as told. Source: client-go events_cache.go maxLruCacheEntries.
+_REMEMBERED = 4096
+#: The components that run on every node: the source of their Events has the node as its host.
+_ON_NODES = frozenset({"kubelet", "kube-proxy"})
 
 
 class RegistryClient:
-    """The ClusterApi of a running lab (see control.controllers.base)."""
+    """The ClusterApi of a running lab (see control.controllers.base).
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    `component` is the source of its Events.
+    """
+
+    def __init__(self, registry: Registry, clock: Clock, component: str = "testbed") -> None:
         self._registry = registry
         self._clock = clock
+        self._component = component
+        #: The (namespace, name) of the Event that told this last.
+        self._told: OrderedDict[_Told, tuple[str, str]] = OrderedDict()
         self._options = WriteOptions(manager="kube-controller-manager")
+
+    def acting_as(self, component: str) -> RegistryClient:
+        """The same cluster, for another component."""
+        return RegistryClient(self._registry, self._clock, component)
 
     @property
     def store(self) -> Store:
@@ -55,20 +71,28 @@ class RegistryClient:
         return self.store.update("pods", bound)
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
-        """Record an Event; one that repeats is counted, as the client library's recorder does."""
+        """Record an Event; one that repeats is counted.
+
+        Source: client-go tools/record (event.go, events_cache.go).
+        """
         meta = involved["metadata"]
         namespace = meta.get("namespace") or "default"
-        # One name per (object, reason, message) makes repeats find each other.
-        text = f"{involved.get('kind')}/{meta.get('uid')}/{kind}/{reason}/{message}"
-        name = f"{meta['name']}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        told = str(involved.get("kind")), str(meta.get("uid")), kind, reason, message
         now = self.store.timestamp()
-        old = self.store.find("events", namespace, name)
+        before = self._told.get(told)
+        old = self.store.find("events", *before) if before else None
         if old is not None:
             again = copy.deepcopy(old)
             again["count"] += 1
             again["lastTimestamp"] = now
             self.store.update("events", again)
+            self._told.move_to_end(told)
             return
+        name = self._event_name(namespace, meta["name"])
+        self._told[told] = namespace, name
+        if len(self._told) > _REMEMBERED:
+            self._told.popitem(last=False)
+        host = _node_of(involved) if self._component in _ON_NODES else ""
         reference = {
             "apiVersion": involved.get("apiVersion"),
             "kind": involved.get("kind"),
@@ -85,12 +109,28 @@ class RegistryClient:
             "type": kind,
             "reason": reason,
             "message": message,
-            "source": {"component": _COMPONENT},
+            "source": {"component": self._component, **({"host": host} if host else {})},
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,
+            "reportingComponent": self._component,
+            "reportingInstance": host,
         }
         self.store.create("events", document)
+
+    def _event_name(self, namespace: str, involved: str) -> str:
+        """A name that sorts by time: it ends in nanoseconds, in hex."""
+        moment = int(self._clock.wall() * 1e9)
+        while self.store.find("events", namespace, f"{involved}.{moment:x}") is not None:
+            moment += 1
+        return f"{involved}.{moment:x}"
+
+
+def _node_of(involved: Document) -> str:
+    """The node that an object is about, or ""."""
+    if involved.get("kind") == "Node":
+        return name_of(involved)
+    return str(involved.get("spec", {}).get("nodeName") or "")
 
 
 def _type(resource: str) -> ResourceType:

@@ -5,11 +5,11 @@ Sources: apiserver pkg/registry/rest/{create,update,delete}.go, pkg/endpoints/ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from testbed.api import status
+from testbed.api import object_meta, status
 from testbed.api.documents import Document, copy_document, copy_value, name_of
 from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
@@ -43,8 +43,12 @@ class Admitter(Protocol):
         namespace: str,
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
+        gate: Callable[[], None] = ...,
     ) -> Admitted: ...
+
+    def read(
+        self, resource: str, document: Document, *, field_validation: str = "Warn"
+    ) -> None: ...
 
     def update(
         self,
@@ -55,8 +59,10 @@ class Admitter(Protocol):
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
+        gate: Callable[[], None] = ...,
     ) -> Admitted: ...
+
+    def stored(self, resource: str, document: Document) -> None: ...
 
     def released(self, resource: str, document: Document) -> None: ...
 
@@ -75,14 +81,14 @@ class Outcome:
 class WriteOptions:
     """How a create, update or patch is done. `manager` is the field manager.
 
-    `duplicates` are the fields that the document had twice before it was parsed.
+    `warnings` are what reading the document gave.
     """
 
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: str = "Warn"
     force: bool = False
-    duplicates: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,54 +120,41 @@ def prepared(
         meta = new["metadata"] = {}
     if not isinstance(meta, dict):
         raise wrong_metadata(meta, resource)
+    _settle_namespace(meta, namespace)
     if name is not None:
-        if meta.get("name") in (None, ""):
-            meta["name"] = name
-        elif meta["name"] != name:
-            raise status.bad_request(
-                f"the name of the object ({meta['name']}) does not match "
-                f"the name on the URL ({name})"
-            )
-    sent = meta.get("namespace") or namespace
-    if sent != namespace:
-        raise status.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
-    if namespace:
-        meta["namespace"] = namespace
+        check_name(meta, name)
     return new
 
 
-def keep_server_fields(
-    resource: ResourceType, old: Document, new: Document, subresource: str
-) -> None:
-    """Metadata that only the server sets, and the half that the (sub)resource doesn't write.
-
-    Source: rest.BeforeUpdate, PrepareForUpdate of the strategies.
-    """
-    meta, before = new["metadata"], old["metadata"]
-    if meta.get("uid") and meta["uid"] != before["uid"]:
-        raise status.conflict(
-            resource.resource,
-            before["name"],
-            resource.group,
-            f"Precondition failed: UID in precondition: {meta['uid']}, "
-            f"UID in object meta: {before['uid']}",
+def _settle_namespace(meta: Document, namespace: str) -> None:
+    """What the whole cluster shares is in no namespace, whatever a client says."""
+    if not namespace:
+        meta.pop("namespace", None)
+    elif meta.get("namespace") in (None, "", namespace):
+        meta["namespace"] = namespace
+    else:
+        raise status.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
         )
-    for field in (
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "resourceVersion",
-        "generateName",
-        "selfLink",
-    ):
-        if field in before:
-            meta[field] = before[field]
-        else:
-            meta.pop(field, None)
+
+
+def check_name(meta: Document, name: str) -> None:
+    """The object is of the name that its URL has; raises StatusError."""
+    found = meta.get("name")
+    if found in (None, ""):
+        words = f"the name of the object ({name} based on URL) was undeterminable"
+        raise status.bad_request(f"{words}: name must be provided")
+    if found != name:
+        words = f"the name of the object ({found}) does not match the name on the URL ({name})"
+        raise status.bad_request(words)
+
+
+def keep_other_half(resource: ResourceType, old: Document, new: Document, subresource: str) -> None:
+    """The half that the (sub)resource doesn't write, and the version, are the stored object's.
+
+    Source: PrepareForUpdate of the strategies.
+    """
+    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
     if subresource == "status":
         for field in {*old, *new} - {"metadata", "status"}:
             _take_over(field, old, new)
@@ -193,23 +186,64 @@ def version_missing(resource: ResourceType, name: str) -> status.StatusError:
     error = status.FieldError.invalid(
         "metadata.resourceVersion", 0, "must be specified for an update"
     )
-    return status.invalid(resource.kind, resource.group, name, [error])
+    return status.invalid(resource.resource, resource.group, name, [error])
+
+
+#: Where the API server keeps what isn't kept under the resource's own name.
+_PLACES = {
+    "endpoints": "services/endpoints",
+    "ingresses": "ingress",
+    "nodes": "minions",
+    "services": "services/specs",
+}
+
+
+def check_uid(resource: ResourceType, old: Document | None, new: Document) -> None:
+    """A PUT that names a uid is for the object of that uid alone.
+
+    Source: apiserver pkg/storage/{interfaces,errors}.go (Preconditions.Check, StorageError).
+    """
+    wanted, meta = new["metadata"].get("uid"), new["metadata"]
+    found = "" if old is None else old["metadata"]["uid"]
+    if not wanted or wanted == found:
+        return
+    place = _PLACES.get(resource.resource, resource.resource)
+    key = "/".join(("/registry", place, *filter(None, (meta.get("namespace"), meta["name"]))))
+    words = (
+        f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, "
+        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, "
+        f"UID in object meta: {found}"
+    )
+    raise status.conflict(resource.resource, meta["name"], resource.group, words)
+
+
+def check_version(resource: ResourceType, old: Document, new: Document, *, needed: bool) -> None:
+    """A write that names a version changes that version alone; some kinds need one (`needed`)."""
+    name = name_of(old)
+    sent = object_meta.check_version(str(new["metadata"].get("resourceVersion") or ""))
+    if not sent and needed:
+        raise version_missing(resource, name)
+    if sent and sent != int(old["metadata"]["resourceVersion"]):
+        raise stale(resource, name)
 
 
 def check_preconditions(resource: ResourceType, old: Document, options: DeleteOptions) -> None:
-    for word, field, wanted in (
-        ("UID", "uid", options.uid),
-        ("ResourceVersion", "resourceVersion", options.resource_version),
-    ):
-        found = old["metadata"].get(field)
-        if wanted and wanted != found:
-            raise status.conflict(
-                resource.resource,
-                name_of(old),
-                resource.group,
-                f"Precondition failed: {word} in precondition: {wanted}, "
-                f"{word} in object meta: {found}",
-            )
+    """Source: apiserver pkg/registry/rest/delete.go BeforeDelete, which names the kind."""
+    meta = old["metadata"]
+    words = ""
+    if options.uid and options.uid != meta["uid"]:
+        words = (
+            f"the UID in the precondition ({options.uid}) does not match the UID in record "
+            f"({meta['uid']}). The object might have been deleted and then recreated"
+        )
+    elif options.resource_version and options.resource_version != meta["resourceVersion"]:
+        words = (
+            f"the ResourceVersion in the precondition ({options.resource_version}) does not match "
+            f"the ResourceVersion in record ({meta['resourceVersion']}). "
+            "The object might have been modified"
+        )
+    if words:
+        raise status.conflict(resource.kind, name_of(old), resource.group, words)
 
 
 #: What holds a deleted object until the garbage collector has dealt with its dependents.

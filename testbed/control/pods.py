@@ -60,6 +60,12 @@ def is_terminating(pod: Document) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
+def is_ending(pod: Document) -> bool:
+    """Being deleted, while it hasn't ended. Source: controller_utils IsPodTerminating."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase not in TERMINAL_PHASES and is_terminating(pod)
+
+
 def is_active(pod: Document) -> bool:
     """Neither ended nor being deleted. Source: controller_utils IsPodActive."""
     phase = (pod.get("status") or {}).get("phase")

@@ -8,7 +8,6 @@ pkg/endpoints/handlers/{create,update,patch,delete}.go.
 from __future__ import annotations
 
 import random
-import uuid
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -20,11 +19,10 @@ from testbed.control import envelope, ip_addresses, scale, selectors
 from testbed.control.apiserver.patch import apply as server_side
 from testbed.control.apiserver.patch.json import PatchError, json_patch
 from testbed.control.apiserver.patch.merge import merge_patch
-from testbed.control.apiserver.patch.shape import Shape, shape_of
 from testbed.control.apiserver.patch.strategic import strategic_merge_patch
 from testbed.control.envelope import Admitter, DeleteOptions, Outcome, WriteOptions
-from testbed.control.names import generate
 from testbed.control.store import Event, EventType, Store
+from testbed.control.storing import Storing, shape
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -33,13 +31,8 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 #: Kinds that an update of a missing object creates. Source: AllowCreateOnUpdate of the strategies.
 CREATED_ON_UPDATE = frozenset({"services", "endpoints", "leases", "events"})
-#: Kinds whose update must name the version it changes. Source: AllowUnconditionalUpdate.
-VERSION_NEEDED = frozenset({"leases"})
 #: Namespaces that stay. Source: plugin/pkg/admission/namespace/lifecycle.
 LASTING_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
-#: Tries to find a free generated name. Source: maxNameGenerationCreateAttempts.
-NAME_ATTEMPTS = 8
-
 
 Documents: TypeAlias = list[Document]
 DEFAULTS = WriteOptions()
@@ -62,7 +55,7 @@ class Registry:
         self.store = store
         self.clock = clock
         self._admission = admission
-        self._random = source or random.Random()
+        self._storing = Storing(store, admission, source or random.Random())
         for name in {resource.resource for resource in RESOURCES}:
             store.watch(name, self._follow)
 
@@ -115,7 +108,7 @@ class Registry:
         options: WriteOptions = DEFAULTS,
     ) -> Outcome:
         """Admit and store a new object; a missing name is made from generateName."""
-        return self._create(
+        return self._storing.create(
             resource, envelope.prepared(resource, document, namespace), namespace, options
         )
 
@@ -135,14 +128,16 @@ class Registry:
             current = self.get(resource, namespace, name)
             document = scale.with_scale(current, document)
         new = envelope.prepared(resource, document, namespace, name)
-        if old is None:
-            if resource.resource not in CREATED_ON_UPDATE or subresource:
-                raise status.not_found(resource.resource, name, resource.group)
-            new["metadata"].pop("resourceVersion", None)
-            return self._create(resource, new, namespace, options)
-        if resource.resource in VERSION_NEEDED and not new["metadata"].get("resourceVersion"):
-            raise envelope.version_missing(resource, name)
-        return self._replace(resource, old, new, subresource, options)
+        if old is not None:
+            return self._storing.replace(resource, old, new, subresource, options, whole=True)
+        if resource.resource not in CREATED_ON_UPDATE or subresource:
+            self._admission.read(
+                resource.resource,
+                new,
+                field_validation=options.field_validation,
+            )
+            raise status.not_found(resource.resource, name, resource.group)
+        return self._storing.create(resource, new, namespace, options, put=True)
 
     def patch(
         self,
@@ -166,13 +161,13 @@ class Registry:
             elif kind == MERGE_PATCH:
                 new = _merged(target, patch)
             else:
-                new = strategic_merge_patch(target, patch, _shape(resource))
+                new = strategic_merge_patch(target, patch, shape(resource))
         except PatchError as error:
             raise envelope.patch_refused(error) from None
         if subresource == "scale":
             new = scale.with_scale(old, new)
         new = envelope.prepared(resource, new, namespace, name)
-        return self._replace(resource, old, new, subresource, options)
+        return self._storing.replace(resource, old, new, subresource, options)
 
     def apply(
         self, document: Document, *, options: WriteOptions | None = None
@@ -233,41 +228,6 @@ class Registry:
 
     # the steps
 
-    def _create(
-        self,
-        resource: ResourceType,
-        new: Document,
-        namespace: str,
-        options: WriteOptions,
-        *,
-        applied: bool = False,
-    ) -> Outcome:
-        self._check_namespace(resource, namespace, new)
-        self._name(resource, namespace, new["metadata"])
-        admitted = self._admission.create(
-            resource.resource,
-            new,
-            namespace=namespace,
-            dry_run=options.dry_run,
-            field_validation=options.field_validation,
-            duplicates=options.duplicates,
-        )
-        stored = admitted.document
-        name = name_of(stored)
-        if self.store.find(resource.resource, namespace, name) is not None:
-            admitted.undo()
-            raise status.already_exists(resource.resource, name, resource.group)
-        if not applied:
-            writer = self._writer(resource, options, "Update")
-            server_side.record_update(None, new, stored, writer, _shape(resource))
-        if options.dry_run:
-            stored["metadata"].update(
-                uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
-            )
-        else:
-            stored = self.store.create(resource.resource, stored)
-        return Outcome(stored, tuple(admitted.warnings), created=True)
-
     def _apply(
         self,
         resource: ResourceType,
@@ -277,7 +237,9 @@ class Registry:
         subresource: str,
         options: WriteOptions,
     ) -> Outcome:
-        configuration = envelope.prepared(resource, configuration, namespace, name)
+        configuration = envelope.prepared(resource, configuration, namespace)
+        configuration["metadata"].setdefault("name", name)
+        envelope.check_name(configuration["metadata"], name)
         if configuration["metadata"].get("managedFields"):
             raise status.bad_request("metadata.managedFields must be nil")
         old = self.store.find(resource.resource, namespace, name)
@@ -286,103 +248,23 @@ class Registry:
             raise status.not_found(resource.resource, name, resource.group)
         if old is not None and sent and sent != old["metadata"]["resourceVersion"]:
             raise envelope.stale(resource, name)
-        writer = replace(self._writer(resource, options, "Apply"), subresource=subresource)
-        shape = _shape(resource)
+        writer = replace(self._storing.writer(resource, options, "Apply"), subresource=subresource)
+        merging = shape(resource)
         try:
-            new = server_side.apply(old, configuration, writer, shape, force=options.force)
+            new = server_side.apply(old, configuration, writer, merging, force=options.force)
         except server_side.ApplyConflictError as error:
             details = {"causes": error.causes()}
             raise status.StatusError(409, "Conflict", str(error), details) from None
         if old is None:
-            return self._create(resource, new, namespace, options, applied=True)
-        return self._replace(resource, old, new, subresource, options, applied=True)
-
-    def _replace(
-        self,
-        resource: ResourceType,
-        old: Document,
-        new: Document,
-        subresource: str,
-        options: WriteOptions,
-        *,
-        applied: bool = False,
-    ) -> Outcome:
-        """Put `new` in `old`'s place once it is admitted."""
-        name = name_of(old)
-        sent = new["metadata"].get("resourceVersion")
-        if sent and sent != old["metadata"]["resourceVersion"]:
-            raise envelope.stale(resource, name)
-        envelope.keep_server_fields(resource, old, new, subresource)
-        admitted = self._admission.update(
-            resource.resource,
-            new,
-            old,
-            subresource=subresource,
-            dry_run=options.dry_run,
-            field_validation=options.field_validation,
-            duplicates=options.duplicates,
-        )
-        stored = admitted.document
-        if not applied:
-            writer = replace(self._writer(resource, options, "Update"), subresource=subresource)
-            server_side.record_update(old, new, stored, writer, _shape(resource))
-        if options.dry_run or stored == old:
-            return Outcome(stored, tuple(admitted.warnings), changed=stored != old)
-        stored = self.store.update(resource.resource, stored, status=subresource == "status")
-        return Outcome(stored, tuple(admitted.warnings))
-
-    def _writer(
-        self, resource: ResourceType, options: WriteOptions, operation: str
-    ) -> server_side.Manager:
-        return server_side.Manager(
-            options.manager,
-            operation,
-            resource.api_version,
-            "",
-            self.store.timestamp(),
-            frozenset(),
-        )
-
-    def _name(self, resource: ResourceType, namespace: str, meta: Document) -> None:
-        """Fill in a name made from generateName that is free."""
-        if meta.get("name") or not meta.get("generateName"):
-            return
-        for _ in range(NAME_ATTEMPTS):
-            meta["name"] = generate(str(meta["generateName"]), self._random)
-            if self.store.find(resource.resource, namespace, meta["name"]) is None:
-                return
-
-    def _check_namespace(self, resource: ResourceType, namespace: str, new: Document) -> None:
-        """The namespace exists and isn't being deleted.
-
-        Source: plugin/pkg/admission/namespace/lifecycle.
-        """
-        if not resource.namespaced:
-            return
-        found = self.store.find("namespaces", "", namespace)
-        if found is None:
-            raise status.not_found("namespaces", namespace)
-        if found["metadata"].get("deletionTimestamp"):
-            refusal = status.forbidden(
-                resource.resource,
-                name_of(new),
-                resource.group,
-                f"unable to create new content in namespace {namespace} "
-                "because it is being terminated",
-            )
-            cause = {
-                "reason": "NamespaceTerminating",
-                "message": f"namespace {namespace} is being terminated",
-                "field": "metadata.namespace",
-            }
-            refusal.details["causes"] = [cause]
-            raise refusal
+            return self._storing.create(resource, new, namespace, options, applied=True)
+        return self._storing.replace(resource, old, new, subresource, options, applied=True)
 
     def _follow(self, event: Event) -> None:
         """What goes with an object: its allocations, a Service's IPAddresses and Endpoints."""
         if event.resource == "services":
             ip_addresses.follow_service(self.store, event)
         if event.type is not EventType.DELETED:
+            self._admission.stored(event.resource, event.object)
             return
         self._admission.released(event.resource, event.object)
         if event.resource == "services":
@@ -396,7 +278,3 @@ def _merged(target: Document, patch: Any) -> Document:
         raise PatchError("a merge patch is an object", malformed=True)
     merged: Document = merge_patch(target, patch)
     return merged
-
-
-def _shape(resource: ResourceType) -> Shape:
-    return shape_of(resource.api_version, resource.kind)

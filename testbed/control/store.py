@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from testbed.api.documents import Document, copy_document, name_of, namespace_of
+from testbed.api.resources import COUNTED
 from testbed.clock import Clock
 from testbed.control.journal import Journal
 
@@ -34,20 +35,6 @@ class Event:
     old: Document | None
     version: int
 
-
-#: Resources whose objects count their generations. Source: PrepareForCreate of the strategies.
-GENERATED = frozenset(
-    {
-        "daemonsets",
-        "deployments",
-        "endpointslices",
-        "ingressclasses",
-        "ingresses",
-        "pods",
-        "replicasets",
-        "statefulsets",
-    }
-)
 
 Watcher: TypeAlias = Callable[[Event], None]
 
@@ -114,7 +101,7 @@ class Store:
         meta = stored["metadata"]
         meta["uid"] = str(uuid.uuid4())
         meta["creationTimestamp"] = self.timestamp()
-        if resource in GENERATED:
+        if resource in COUNTED:
             meta["generation"] = 1
         return self._put(EventType.ADDED, resource, key, stored, None)
 
@@ -137,7 +124,8 @@ class Store:
                 meta[field] = old_meta[field]
         if stored == old:
             return old
-        if not status and "generation" in old_meta and _essence(stored) != _essence(old):
+        counted = resource in COUNTED and "generation" in old_meta
+        if not status and counted and _essence(stored) != _essence(old):
             meta["generation"] = old_meta["generation"] + 1
         if meta.get("deletionTimestamp") and not _held(stored):
             return self._remove(resource, key, stored)

@@ -1,4 +1,4 @@
-"""System calls that Python 3.11 has no function for: unshare, setns, mount, umount2."""
+"""System calls that Python 3.11 has no function for: unshare, setns, mount, umount2, pivot_root."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import ctypes
 import os
 import threading
 
-CLONE_NEWNET = 0x40000000
-MS_BIND, MS_SHARED = 4096, 1 << 20
+CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC = 1, 32, 4096, 16384
+MS_PRIVATE, MS_SHARED = 1 << 18, 1 << 20
 MNT_DETACH, UMOUNT_NOFOLLOW = 2, 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -48,3 +49,29 @@ def share_mount(target: str) -> None:
 def detach_mount(target: str) -> None:
     """Unmount `target` and everything below it at once; what is still in use goes later."""
     _check(_libc.umount2(target.encode(), MNT_DETACH | UMOUNT_NOFOLLOW), target)
+
+
+def unshare_mounts() -> None:
+    """Give the calling thread mounts of its own, which nobody else sees; never the main thread."""
+    _not_in_main_thread()
+    _check(_libc.unshare(CLONE_NEWNS))
+    mount("none", "/", "none", MS_REC | MS_PRIVATE)
+
+
+def enter_mounts(descriptor: int) -> None:
+    """Move the calling thread into a mount namespace, to its root; never the main thread."""
+    _not_in_main_thread()
+    _check(_libc.unshare(CLONE_FS))
+    _check(_libc.setns(descriptor, CLONE_NEWNS))
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
+    """mount(2)."""
+    words = [text.encode() for text in (source, target, kind)]
+    _check(_libc.mount(*words, ctypes.c_ulong(flags), options.encode() or None), target)
+
+
+def pivot_root(new: str, old: str) -> None:
+    """Make `new` the root of the calling thread's mount namespace; the old one moves to `old`."""
+    _not_in_main_thread()
+    _check(_libc.pivot_root(new.encode(), old.encode()), new)

@@ -63,7 +63,8 @@ class Addons:
             wanted += self._cluster_dns(options, write_kubeconfig)
         if options.ingress:
             find_program("nginx", "nginx-light")
-            manager.add(IngressController(self._client, self.ingress, self.dns.public))
+            controller = self._client.acting_as("nginx-ingress-controller")
+            manager.add(IngressController(controller, self.ingress, self.dns.public))
             wanted += manifests.ingress_controller(dual_stack=len(options.service_cidrs) > 1)
         return wanted
 

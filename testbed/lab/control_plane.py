@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed.api.admission import Admission, Settings
 from testbed.clock import Clock
@@ -29,9 +30,10 @@ from testbed.control.registry import Registry
 from testbed.control.restore import restore
 from testbed.control.store import Store
 from testbed.lab.options import LabOptions
-from testbed.lab.twin import Twin
-from testbed.lab.twinning import TwinKubelet, TwinSlices, recorded_pods, recorded_slices
 from testbed.runtime.sandboxes import Sandboxes
+
+if TYPE_CHECKING:
+    from testbed.lab.twin import Twin
 
 
 @dataclass(slots=True)
@@ -66,23 +68,25 @@ def control_plane(
     registry = Registry(store, admission, clock, source=source)
     client = RegistryClient(registry, clock)
     manager = Manager(store, clock, wake)
-    kubelet = Kubelet(client, sandboxes)
-    slices = EndpointSliceController(client)
+    kubelet = Kubelet(client.acting_as("kubelet"), sandboxes)
+    slices = EndpointSliceController(client.acting_as("endpoint-slice-controller"))
     if twin is not None:
-        kubelet = TwinKubelet(client, sandboxes, recorded_pods(twin))
-        slices = TwinSlices(client, recorded_slices(twin))
-    lifecycle = NodeLifecycleController(client, kubelet.silent_for)
+        from testbed.lab.twinning import TwinKubelet, TwinSlices, recorded_pods, recorded_slices
+
+        kubelet = TwinKubelet(client.acting_as("kubelet"), sandboxes, recorded_pods(twin))
+        slices = TwinSlices(client.acting_as("endpoint-slice-controller"), recorded_slices(twin))
+    lifecycle = NodeLifecycleController(client.acting_as("node-controller"), kubelet.silent_for)
     sandboxes.exited = kubelet.exited
     manager.add(
-        DeploymentController(client),
-        ReplicaSetController(client),
-        StatefulSetController(client),
-        DaemonSetController(client),
-        Scheduler(client),
+        DeploymentController(client.acting_as("deployment-controller")),
+        ReplicaSetController(client.acting_as("replicaset-controller")),
+        StatefulSetController(client.acting_as("statefulset-controller")),
+        DaemonSetController(client.acting_as("daemonset-controller")),
+        Scheduler(client.acting_as("default-scheduler")),
         kubelet,
         slices,
-        EndpointsController(client),
-        EndpointSliceMirroringController(client),
+        EndpointsController(client.acting_as("endpoint-controller")),
+        EndpointSliceMirroringController(client.acting_as("endpoint-slice-mirroring-controller")),
         ServiceCIDRController(client),
         lifecycle,
         NamespaceController(client),

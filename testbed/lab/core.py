@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import random
 import socket
 from collections.abc import Callable, Sequence
@@ -20,10 +21,11 @@ from testbed.control.controllers.namespace_defaults import NamespaceDefaultsCont
 from testbed.control.controllers.service_cidr import default_document
 from testbed.control.controllers.service_lb import ServiceController
 from testbed.control.journal import Journal
+from testbed.control.kubelet.volumes import ApiAccess
 from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
 from testbed.emu.spec import Machine, TopologySpec
+from testbed.errors import TestbedError
 from testbed.fabric.fabric import Fabric
-from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
 from testbed.lab import bootstrap
 from testbed.lab.addons import Addons
@@ -35,25 +37,22 @@ from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.lab.record import LabRecord
 from testbed.lab.resume import take_over_pods
-from testbed.lab.twin import Twin
-from testbed.lab.twinning import (
-    TwinPods,
-    store_nodes,
-    store_rest,
-)
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
-from testbed.proxy.external.configuration import NodeProxy
-from testbed.proxy.external.program import ExternalProxy
 from testbed.proxy.health import NodeHealth
 from testbed.proxy.proxier import Proxier
 from testbed.runtime.backend import LabPods
 from testbed.runtime.images import Images
 from testbed.runtime.kept import KeeperHost
-from testbed.runtime.sandboxes import Sandboxes, namespace_name
+from testbed.runtime.sandbox import namespace_name
+from testbed.runtime.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
+    from testbed.lab.twin import Twin
+    from testbed.lab.twinning import TwinPods
+
+log = logging.getLogger(__name__)
 
 #: Where the API server listens inside the lab, on the router's address in the node network.
 API_PORT = 6443
@@ -95,7 +94,9 @@ class LabCore(Objects):
             options, directory, self.clock, self.sandboxes, self._random, self._wake, twin
         )
         self.proxies = NodeProxies(self.control.store, self.clock, self._wake, self._report_problem)
-        self.external = ExternalProxies(self.control.store, loop, options.proxy_quiet)
+        self.external = ExternalProxies(
+            self.control.store, loop, options, self._report_problem, self._wake
+        )
         self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
         self.control.kubelet.node_resolver = self.addons.dns.outside
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
@@ -108,7 +109,8 @@ class LabCore(Objects):
         namespace, _, bare = name.rpartition("/")
         document = self.control.store.find(resource, namespace, bare)
         if document is not None:
-            self.control.client.event(document, "Warning", reason, message)
+            proxy = self.control.client.acting_as("kube-proxy")
+            proxy.event(document, "Warning", reason, message)
 
     # construction
 
@@ -140,7 +142,9 @@ class LabCore(Objects):
         if self.twin is not None:
             return None  # the recorded status stays
         if not balancers or self.options.cloud == "none":
-            self.control.manager.add(ServiceController(self.control.client, None))
+            self.control.manager.add(
+                ServiceController(self.control.client.acting_as("service-controller"), None)
+            )
             return None
         site = site_of(self.fabric, self.topology, balancers[0], run_directory(self.fabric.lab))
         cloud = FakeCloud(
@@ -152,7 +156,9 @@ class LabCore(Objects):
             resume=self.resumed is not None,
         )
         cloud.restore(self.services())
-        self.control.manager.add(ServiceController(self.control.client, cloud))
+        self.control.manager.add(
+            ServiceController(self.control.client.acting_as("service-controller"), cloud)
+        )
         return cloud
 
     # running
@@ -167,6 +173,8 @@ class LabCore(Objects):
             store.create("namespaces", document)
         store.create("servicecidrs", default_document(self.options.service_cidrs))
         if self.twin is not None:
+            from testbed.lab.twinning import store_nodes
+
             store_nodes(self.twin, store)
         else:
             self._register_nodes()
@@ -216,6 +224,8 @@ class LabCore(Objects):
 
     def _build_twin(self, twin: Twin, tell: Callable[[str], None]) -> None:
         """The recorded Pods and Services; what can't be built is told in a line each."""
+        from testbed.lab.twinning import TwinPods, store_rest
+
         store_rest(twin, self.control.store)
         self._twin_pods = TwinPods(twin, self.fabric, self._loop, self.plan_pod)
         services = len(twin.documents["services"])
@@ -245,9 +255,11 @@ class LabCore(Objects):
             sockets=[loopback_socket(self.resumed.port if self.resumed else 0), inside],
             pods=LabPods(self.sandboxes),
             name=self.fabric.lab,
+            services=[str(ipaddress.ip_network(cidr)[1]) for cidr in self.options.service_cidrs],
         )
         await self.api.start()
         client, ca = self.control.client, self.api.credentials.ca
+        self.control.kubelet.volumes.access = ApiAccess(ca, self.api.tokens.for_pod)
         own = router.address(4)
         if not recorded:
             client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))
@@ -260,25 +272,15 @@ class LabCore(Objects):
             return
         namespace = self.fabric.namespace(node.name)
         if self.options.proxy_command:
-            self._start_external_proxy(node.name, namespace, mode)
+            assert self.api is not None
+            url = f"https://{self.topology.with_role('router')[0].address(4)}:{API_PORT}"
+            machine = self.topology.machine(node.name)
+            self.external.start(machine, namespace, mode, self.api, url)
             return
         config = KubeProxyConfiguration(mode=mode, cluster_cidr=self.options.cluster_cidrs)
         proxier = Proxier(node.name, namespace, config, self.options.service_cidrs)
         health = NodeHealth(namespace.socket, self._loop, self.clock)
         self.proxies.add(node.name, proxier, health)
-
-    def _start_external_proxy(self, node: str, namespace: Namespace, mode: str) -> None:
-        """The user's program as a node's proxy."""
-        assert self.api is not None
-        directory = run_directory(self.fabric.lab) / "proxy"
-        directory.mkdir(mode=0o700, exist_ok=True)
-        kubeconfig = directory / "kubeconfig"
-        router = self.topology.with_role("router")[0]
-        self.api.write_kubeconfig(kubeconfig, f"https://{router.address(4)}:{API_PORT}")
-        cidrs = self.options.cluster_cidrs
-        facts = NodeProxy(node, mode, cidrs, kubeconfig, directory / node)
-        command, marks = self.options.proxy_command, marks_of(self.fabric.lab)
-        self.external.add(node, ExternalProxy(facts, command, namespace, self._loop, marks))
 
     async def settle(self) -> None:
         """Run until nothing is left to do: controllers, probes, rules, the cloud's checks."""
@@ -312,7 +314,10 @@ class LabCore(Objects):
 
     async def _settle_by_itself(self) -> None:
         self._wake_pending = False
-        await self.settle()
+        try:
+            await self.settle()
+        except TestbedError as error:  # nobody asked: the next command says so again
+            log.warning("%s", error)
 
     async def close(self) -> None:
         """End what runs; the fabric's end takes the rest."""

@@ -29,7 +29,7 @@ from testbed.probe import packets
 from testbed.probe.exchange import ANSWERED, Outcome, Request, exchange, source_address
 from testbed.probe.observe import Observation
 from testbed.report import text
-from testbed.runtime.sandboxes import namespace_name
+from testbed.runtime.sandbox import namespace_name
 
 if TYPE_CHECKING:
     from testbed.cluster import Cluster

@@ -16,7 +16,7 @@ from testbed.lab.core import LabCore
 from testbed.oracle import targets
 from testbed.oracle.service_targets import Target
 from testbed.oracle.world import World
-from testbed.runtime.sandboxes import namespace_name
+from testbed.runtime.sandbox import namespace_name
 
 
 @dataclass(frozen=True, slots=True)

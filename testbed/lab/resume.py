@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from testbed.api.documents import Document
 from testbed.api.objects import Pod
 from testbed.fabric.specs import Plan
-from testbed.runtime.sandboxes import namespace_name
+from testbed.runtime.sandbox import namespace_name
 
 if TYPE_CHECKING:
     from testbed.lab.core import LabCore

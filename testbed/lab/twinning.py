@@ -16,7 +16,7 @@ from testbed.fabric.fabric import Fabric
 from testbed.fabric.specs import Plan
 from testbed.lab.twin import Twin
 from testbed.runtime.echo import EchoServer, Identity
-from testbed.runtime.sandboxes import namespace_name
+from testbed.runtime.sandbox import namespace_name
 
 
 class TwinKubelet(Kubelet):

@@ -26,7 +26,7 @@ from testbed.oracle.targets import Start, flow_to
 from testbed.oracle.world import World
 from testbed.probe import evidence, packets
 from testbed.probe.capture import Capture
-from testbed.runtime.sandboxes import namespace_name
+from testbed.runtime.sandbox import namespace_name
 
 if TYPE_CHECKING:
     from testbed.cluster import Cluster

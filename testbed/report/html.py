@@ -10,7 +10,8 @@ import jinja2
 
 from testbed.flow.paths import DELIVERED, Path
 from testbed.report import words
-from testbed.report.drawing import WIDTH, draw_map
+from testbed.report.drawing import draw_map
+from testbed.report.layout import WIDTH
 from testbed.report.sequence import draw_sequence
 from testbed.report.stops import Place, places, stops
 

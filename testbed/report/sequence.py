@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from testbed.flow.paths import Path
-from testbed.report.drawing import LINE, WIDTH
+from testbed.report.layout import LINE, WIDTH
 from testbed.report.stops import FORWARD, Place, Stop, is_cut, places, stops
 from testbed.report.words import wrapped
 

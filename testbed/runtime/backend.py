@@ -21,8 +21,10 @@ from typing import Protocol
 from testbed import shell
 from testbed.api import status
 from testbed.api.documents import Document, name_of, namespace_of
+from testbed.errors import TestbedError
 from testbed.runtime.logs import ContainerLog, LogRequest
-from testbed.runtime.sandboxes import Sandbox, Sandboxes
+from testbed.runtime.sandbox import Sandbox
+from testbed.runtime.sandboxes import Sandboxes
 
 _STDOUT, _STDERR = 1, 2
 _PIECE = 32768
@@ -61,7 +63,7 @@ class LabPods:
         self, pod: Document, container: str, options: LogRequest
     ) -> AsyncGenerator[bytes, None]:
         """The wanted part of a container's log."""
-        log = self._sandboxes.log_of(_key(pod), container)
+        log = self._sandboxes.logs.of(_key(pod), container)
         if log is None:
             reason = _waiting_reason(pod, container)
             raise status.bad_request(
@@ -82,16 +84,12 @@ class LabPods:
     ) -> int:
         """Run a command in the container's namespaces; its exit status, 128 + signal if killed."""
         sandbox = self._running(pod, container)
-        words = ["setsid", "--ctty", "--wait", *command] if tty else list(command)
+        before = ["setsid", "--ctty", "--wait"] if tty else []
         try:
-            shell.program_path(command[0])
-            argv = self._sandboxes.inside(sandbox, container, words)
-        except FileNotFoundError:
-            raise status.internal(
-                f'error executing command in container: exec: "{command[0]}": '
-                "executable file not found in $PATH"
-            ) from None
-        environment = self._sandboxes.environment_of(sandbox, container)
+            argv = sandbox.inside(container, command, before)
+        except (FileNotFoundError, PermissionError, TestbedError) as error:
+            raise status.internal(f"error executing command in container: {error}") from None
+        environment = sandbox.environment_of(container)
         if tty:
             return await _with_terminal(argv, {**environment, "TERM": "xterm"}, streams)
         return await _with_pipes(argv, environment, streams)
@@ -99,7 +97,7 @@ class LabPods:
     async def attach(self, pod: Document, container: str, streams: Streams, *, tty: bool) -> int:
         """Show what the container prints from now on, and give it the client's input."""
         sandbox = self._running(pod, container)
-        log = self._sandboxes.log_of(_key(pod), container)
+        log = self._sandboxes.logs.of(_key(pod), container)
         assert log is not None
         program = sandbox.programs.get(container)
 

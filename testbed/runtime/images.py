@@ -133,22 +133,29 @@ class Images:
 
     def find(self, image: str) -> Image:
         """The entry of an image; the echo application for one that isn't known."""
+        return self._known(image) or ECHO
+
+    def stands_in(self, container: Document) -> bool:
+        """Whether a container is the echo application because no entry knows its image."""
+        return not container.get("command") and self._known(container.get("image") or "") is None
+
+    def _known(self, image: str) -> Image | None:
         repository = repository_of(image)
         last = repository.rpartition("/")[2]
-        return self._table.get(repository) or self._table.get(last) or ECHO
+        return self._table.get(repository) or self._table.get(last)
 
     def resolve(self, container: Document) -> Invocation | Refusal | None:
-        """What a container runs; None for the echo application."""
+        """What a container runs; None for the echo application.
+
+        Whether there is the program of a `command` is seen in the container alone.
+        """
         image = self.find(container.get("image") or "")
         command = container.get("command")
         if image == ECHO and not command:
             return None
         argv = _argv(image, command, container.get("args"))
-        if find_program(argv[0]):
+        if command or not image.package or find_program(argv[0]):
             return Invocation(tuple(argv), image)
-        if command or not image.package:
-            message = f'exec: "{argv[0]}": executable file not found in $PATH'
-            return Refusal("RunContainerError", message)
         message = f"program {argv[0]!r} is not installed on this machine"
         return Refusal("ErrImagePull", f"{message}: apt-get install {image.package}")
 

@@ -7,83 +7,34 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 from testbed import shell
 from testbed.api.documents import Document
+from testbed.api.expansion import expand_all
+from testbed.api.volumes import HostPath, Volume
 from testbed.errors import TestbedError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
-from testbed.runtime import checks, hostports
-from testbed.runtime.applications import Application, Starter
+from testbed.runtime import hostports
+from testbed.runtime.applications import Starter
+from testbed.runtime.checker import Checker
 from testbed.runtime.echo import Identity
-from testbed.runtime.hosts import Echo, Host, InProcess, Launch, RunningProgram
+from testbed.runtime.filesystem import MountError, find_program
+from testbed.runtime.hosts import Host, InProcess, Launch
 from testbed.runtime.images import Images, Invocation, Refusal, agnhost_ports, repository_of
 from testbed.runtime.kept import KeeperHost
+from testbed.runtime.logbook import Logbook
 from testbed.runtime.logs import ContainerLog
-from testbed.runtime.programs import launch
+from testbed.runtime.pending import Pending
+from testbed.runtime.sandbox import Sandbox, SandboxRequest, namespace_name
+from testbed.runtime.volumes import VolumeMountError, check_host_path
 
-#: How long `settled` waits for checks and for programs that were asked to end (seconds).
-PATIENCE = 0.3
 #: Annotation of a Pod: "false" makes the echo application answer 503 on /healthz and /readyz.
 HEALTHY = "testbed/healthy"
-
-
-class SandboxRequest(Protocol):
-    """What a sandbox is made for (control.kubelet.Sandbox)."""
-
-    @property
-    def uid(self) -> str: ...
-    @property
-    def key(self) -> tuple[str, str]: ...
-    @property
-    def node(self) -> str: ...
-    @property
-    def addresses(self) -> tuple[str, ...]: ...
-    @property
-    def host_network(self) -> bool: ...
-    @property
-    def document(self) -> Document: ...
-    @property
-    def hostname(self) -> str: ...
-    @property
-    def files(self) -> Mapping[str, str]: ...
-
-
-def namespace_name(key: tuple[str, str]) -> str:
-    """The fabric's name for a Pod's namespace: `default.web-0`."""
-    return f"{key[0]}.{key[1]}"
-
-
-@dataclass(slots=True)
-class Sandbox:
-    """A Pod's namespace and what runs in it."""
-
-    request: SandboxRequest
-    namespace: Namespace
-    directory: Path
-    echo: Echo | None = None
-    programs: dict[str, RunningProgram] = field(default_factory=dict)
-    environments: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    ports: frozenset[tuple[str, int]] = frozenset()
-    #: Containers that the echo application stands for.
-    echoes: set[str] = field(default_factory=set)
-    applications: dict[str, Application] = field(default_factory=dict)
-
-    def files(self, more: Mapping[str, str]) -> list[tuple[Path | str, str]]:
-        """Write the Pod's files, and `more`; the mounts that put them in their places."""
-        mounts: list[tuple[Path | str, str]] = []
-        for place, text in {**self.request.files, **more}.items():
-            file = self.directory / place.strip("/").replace("/", "_")
-            self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            file.write_text(text)
-            mounts.append((file, place))
-        return mounts
 
 
 class Sandboxes:
@@ -110,20 +61,17 @@ class Sandboxes:
         if self._records is not None:
             self._records.mkdir(mode=0o700, exist_ok=True)
         self._fabric = fabric
-        self._loop = loop
         self._directory = directory
         self._plan_pod = plan_pod
         self._images = images
         self._sandboxes: dict[str, Sandbox] = {}
-        self._logs: dict[tuple[tuple[str, str], str], ContainerLog] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._ending: set[tuple[str, str]] = set()
+        self.logs = Logbook(directory / "logs", outlive=self._records is not None)
+        self._checker = Checker(fabric, loop)
+        self._pending = Pending(loop)
         self._mapped: set[str] = set()
-        self._change = asyncio.Event()
         self.exited: Callable[[str, str, int], None] = lambda uid, container, code: None
         #: Built-in applications by their image's repository.
         self.applications: dict[str, Starter] = {}
-        (directory / "logs").mkdir(mode=0o700, exist_ok=True)
 
     def namespace_of(self, uid: str) -> Namespace:
         """The namespace that a Pod lives in; KeyError where it has no sandbox."""
@@ -132,18 +80,6 @@ class Sandboxes:
     def find(self, uid: str) -> Sandbox | None:
         """A Pod's sandbox, if it has one."""
         return self._sandboxes.get(uid)
-
-    def log_file(self, key: tuple[str, str], container: str) -> Path:
-        """Where a container's output is kept."""
-        return self._directory / "logs" / f"{key[0]}_{key[1]}_{container}.log"
-
-    def log_of(self, key: tuple[str, str], container: str) -> ContainerLog | None:
-        """The log of the container's present (or last) run, if it has begun."""
-        log = self._logs.get((key, container))
-        if log is None and self._records is not None and self.log_file(key, container).exists():
-            log = self._logs[key, container] = ContainerLog(self.log_file(key, container))
-            log.close()  # of a run that an earlier process saw end
-        return log
 
     # what outlives the process
 
@@ -166,9 +102,9 @@ class Sandboxes:
         spec = request.document["spec"]
         for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
             word = str(container["name"])
-            if not self.log_file(key, word).exists():
+            log = self.logs.go_on(key, word)
+            if log is None:
                 continue
-            log = self._logs[key, word] = ContainerLog(self.log_file(key, word))
             if (program := f"{uid}/{word}") in host.programs:
                 sandbox.environments[word] = host.programs[program]["environment"]
                 sandbox.programs[word] = host.adopt_program(
@@ -183,7 +119,8 @@ class Sandboxes:
                 log.close()
         if sandbox.echoes:
             sandbox.ports = frozenset(host.echoes[uid])
-            log = self._logs[key, min(sandbox.echoes)]
+            log = self.logs.of(key, min(sandbox.echoes))
+            assert log is not None
             sandbox.echo = host.adopt_echo(uid, log.append_line)
 
     # PodRuntime: sandboxes
@@ -219,7 +156,7 @@ class Sandboxes:
                     request, self._fabric.namespace(name), directory
                 )
                 for container in request.document["spec"]["containers"]:
-                    self._logs.pop((request.key, container["name"]), None)
+                    self.logs.forget(request.key, container["name"])
                 if self._records is not None:
                     (self._records / request.uid).touch()
         return failed
@@ -243,13 +180,12 @@ class Sandboxes:
             sandbox.echo.close()
         for program in sandbox.programs.values():
             program.end()
-        self._ending = {key for key in self._ending if key[0] != sandbox.request.uid}
+        self._pending.forget(sandbox.request.uid)
         for application in sandbox.applications.values():
             application.close()
+        sandbox.close_roots()
         for container in [*sandbox.programs, *sandbox.echoes, *sandbox.applications]:
-            log = self._logs[sandbox.request.key, container]
-            log.close()
-            log.path.unlink(missing_ok=True)
+            self.logs.remove(sandbox.request.key, container)
         shutil.rmtree(sandbox.directory, ignore_errors=True)
 
     # PodRuntime: containers
@@ -264,11 +200,23 @@ class Sandboxes:
         invocation = self._images.resolve(container)
         if isinstance(invocation, Refusal):
             return invocation
-        log = self._begin_log(sandbox.request.key, str(container["name"]))
+        log = self.logs.begin(sandbox.request.key, str(container["name"]))
         if invocation is None:
             self._start_echo(sandbox, container, log)
             return None
         return self._start_program(sandbox, container, invocation, environment(), log)
+
+    def check_path(self, volume: HostPath) -> str:
+        """What is wrong with a path of the machine, or ""."""
+        return check_host_path(volume)
+
+    def set_volumes(self, uid: str, volumes: Mapping[str, Volume]) -> None:
+        """The volumes of a sandbox; containers see the change in those that they mount."""
+        self._sandboxes[uid].volumes.set(volumes)
+
+    def stands_in(self, container: Document) -> bool:
+        """Whether the echo application runs in the place of an image that nobody knows."""
+        return self._starter(container) is None and self._images.stands_in(container)
 
     def _starter(self, container: Document) -> Starter | None:
         """What runs a container as a built-in application, if it is one."""
@@ -279,25 +227,12 @@ class Sandboxes:
         self, sandbox: Sandbox, container: Document, starter: Starter
     ) -> Refusal | None:
         key, name = sandbox.request.key, str(container["name"])
-        log = self._begin_log(key, name)
+        log = self.logs.begin(key, name)
         try:
             sandbox.applications[name] = starter(key, sandbox.namespace, log.append_line)
         except (TestbedError, OSError) as error:
             return Refusal("RunContainerError", str(error))
         return None
-
-    def _begin_log(self, key: tuple[str, str], container: str) -> ContainerLog:
-        """A new log; that of the run before stays as the previous one."""
-        path = self.log_file(key, container)
-        if before := self._logs.get((key, container)):
-            before.close()
-            previous = path.with_suffix(".previous.log")
-            path.replace(previous)
-            before.path = previous
-        else:
-            path.unlink(missing_ok=True)
-        log = self._logs[key, container] = ContainerLog(path, before)
-        return log
 
     def _start_echo(self, sandbox: Sandbox, container: Document, log: ContainerLog) -> None:
         sandbox.echoes.add(container["name"])
@@ -320,44 +255,42 @@ class Sandboxes:
         log: ContainerLog,
     ) -> Refusal | None:
         request, name = sandbox.request, str(container["name"])
-        variables = {**self.marks, "HOSTNAME": request.hostname, **environment}
-        mounts = sandbox.files(invocation.image.files)
-        mounts += [("tmpfs", place) for place in invocation.image.scratch]
-        directory = container.get("workingDir") or "/"
+        variables = {**marks_of(self._fabric.lab), "HOSTNAME": request.hostname, **environment}
+        sandbox.environments[name] = variables
+        working = container.get("workingDir") or "/"
+        words = expand_all(invocation.argv, environment)
         try:
-            argv = shell.in_pod_namespaces(
-                invocation.argv, sandbox.namespace.fd, request.hostname, mounts
+            root = sandbox.new_root(container, invocation.image)
+            argv = [find_program(root, words[0], working), *words[1:]]
+            command = shell.in_container(
+                argv, sandbox.namespace.fd, root, request.hostname, working
             )
             interactive = bool(container.get("stdin"))
             sandbox.programs[name] = self._host.launch(
-                Launch(request.uid, name, argv, variables, directory, interactive),
+                Launch(request.uid, name, command, variables, "/", interactive),
                 log.append,
                 partial(self._ended, request.uid, name),
             )
-        except FileNotFoundError:
-            return Refusal("RunContainerError", f"no working directory {directory}")
-        sandbox.environments[name] = variables
+        except VolumeMountError as error:
+            return Refusal("CreateContainerConfigError", str(error))
+        except (MountError, PermissionError, FileNotFoundError) as error:
+            return Refusal("RunContainerError", str(error))
         return None
-
-    @property
-    def marks(self) -> dict[str, str]:
-        """The variables by which `testbed clean` knows a lab's programs."""
-        return marks_of(self._fabric.lab)
 
     def _ended(self, uid: str, container: str, code: int) -> None:
         sandbox = self._sandboxes[uid]
         sandbox.programs.pop(container, None)
-        self._logs[sandbox.request.key, container].close()
-        self._ending.discard((uid, container))
+        sandbox.close_root(container)
+        self.logs.end(sandbox.request.key, container)
         self.exited(uid, container, code)
-        self._changed()
+        self._pending.ended((uid, container))
 
     def stop(self, uid: str, container: str) -> bool:
         """SIGTERM to a program; the echo application ends at once."""
         sandbox = self._sandboxes[uid]
         program = sandbox.programs.get(container)
         if program is not None:
-            self._ending.add((uid, container))
+            self._pending.await_end((uid, container))
             program.terminate()
             return False
         application = sandbox.applications.pop(container, None)
@@ -373,7 +306,7 @@ class Sandboxes:
         """SIGKILL to a program."""
         program = self._sandboxes[uid].programs.get(container)
         if program is not None:
-            self._ending.add((uid, container))
+            self._pending.await_end((uid, container))
             program.kill()
 
     def listen(self, uid: str, document: Document, ports: Iterable[tuple[str, int]]) -> list[str]:
@@ -406,95 +339,15 @@ class Sandboxes:
         sandbox = self._sandboxes[uid]
 
         async def body() -> None:
-            problem = await self._checked(sandbox, container, action, timeout)
+            problem = await self._checker.check(sandbox, container, action, timeout)
             if uid in self._sandboxes:
                 done(problem)
 
-        self._later(body())
-
-    async def _checked(
-        self, sandbox: Sandbox, container: Document, action: Document, timeout: float
-    ) -> str:
-        opener = self._fabric.namespace(sandbox.request.node).socket
-        address = sandbox.request.addresses[0]
-        try:
-            if "httpGet" in action:
-                return await checks.http_get(opener, action["httpGet"], container, address, timeout)
-            if "tcpSocket" in action:
-                return await checks.tcp_socket(
-                    opener, action["tcpSocket"], container, address, timeout
-                )
-            if "exec" in action:
-                return await self._run_check(sandbox, container, action["exec"], timeout)
-        except checks.CheckError as error:
-            return str(error)
-        return "gRPC probes aren't supported here: use httpGet, tcpSocket or exec"
-
-    async def _run_check(
-        self, sandbox: Sandbox, container: Document, action: Document, timeout: float
-    ) -> str:
-        command = list(action.get("command") or ())
-        printed: list[bytes] = []
-        ended: asyncio.Future[int] = self._loop.create_future()
-        try:
-            argv = self.inside(sandbox, container["name"], command)
-        except FileNotFoundError:
-            return f'exec: "{command[0]}": executable file not found in $PATH'
-        program = launch(
-            argv,
-            self._loop,
-            printed.append,
-            ended.set_result,
-            environment=self.environment_of(sandbox, container["name"]),
-        )
-        try:
-            async with asyncio.timeout(timeout):
-                code = await ended
-        except TimeoutError:
-            program.end()
-            return f"command timed out: {shell.quote(command)} timed out after {timeout:g}s"
-        text = b"".join(printed).decode(errors="replace").strip()
-        return "" if code == 0 else text or f"command terminated with exit code {code}"
-
-    def inside(self, sandbox: Sandbox, container: str, command: Sequence[str]) -> list[str]:
-        """The argv that runs `command` in a container: beside its program, if it has one.
-
-        Raises FileNotFoundError where the program isn't installed.
-        """
-        program = sandbox.programs.get(container)
-        pid = program.inner_pid if program is not None else None
-        if pid is not None:
-            return shell.in_namespaces_of(pid, command)
-        hostname = sandbox.request.hostname
-        return shell.in_pod_namespaces(command, sandbox.namespace.fd, hostname, sandbox.files({}))
-
-    def environment_of(self, sandbox: Sandbox, container: str) -> dict[str, str]:
-        """The variables of a container's commands."""
-        own = sandbox.environments.get(container, {})
-        return {**self.marks, "HOSTNAME": sandbox.request.hostname, **own}
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._changed()
-
-    def _changed(self) -> None:
-        self._change.set()
-        self._change = asyncio.Event()
+        self._pending.start(body())
 
     async def settled(self) -> None:
         """Wait for checks under way and for programs that were asked to end, not for long."""
-        end = self._loop.time() + PATIENCE
-        try:
-            async with asyncio.timeout_at(end):
-                while self._under_way or self._ending:
-                    await self._change.wait()
-        except TimeoutError:
-            return
+        await self._pending.settled()
 
     # PodRuntime: hostPorts
 
@@ -519,8 +372,7 @@ class Sandboxes:
 
     def close(self) -> None:
         """End everything that runs in Pods; the fabric removes the namespaces."""
-        for task in list(self._under_way):
-            task.cancel()
+        self._pending.close()
         for sandbox in self._sandboxes.values():
             self._end_all(sandbox)
         self._sandboxes.clear()

@@ -47,6 +47,19 @@ def is_mapped(address: Address) -> bool:
     return isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
 
 
+def address_text(address: Address) -> str:
+    """An address as Go prints it: an IPv4-mapped one as IPv4."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def network_text(network: Network) -> str:
+    """A range as Go prints it: an IPv4-mapped one as IPv4."""
+    start = address_text(network.network_address)
+    mapped = network.version == 6 and "." in start
+    return f"{start}/{network.prefixlen - 96 if mapped else network.prefixlen}"
+
+
 def is_ipv6(value: str) -> bool:
     """True for an IPv6 address; an IPv4-mapped one is IPv4 to Go."""
     address = parse_ip(value)
@@ -73,23 +86,38 @@ def strict_ip(path: str, value: str) -> list[FieldError]:
     return [] if canonical == value else [_not_canonical(path, value, canonical)]
 
 
+def parse_cidr(value: str) -> tuple[Address, Network] | None:
+    """Address and range, as Go's ParseCIDRSloppy reads them (leading zeros are fine), or None."""
+    text, slash, length_text = value.rpartition("/")
+    address = parse_ip(text)
+    if not slash or address is None or not re.fullmatch(r"0*[0-9]{1,3}", length_text):
+        return None
+    length = int(length_text)
+    if length > address.max_prefixlen:
+        return None
+    return address, ipaddress.ip_network((address, length), strict=False)
+
+
+def cidr_leading_zeros(value: str) -> bool:
+    """True where the address or the length of a CIDR is written with zeros before it."""
+    text, _, length = value.rpartition("/")
+    return _leading_zeros(text) or (len(length) > 1 and length.startswith("0"))
+
+
 def legacy_cidr(path: str, value: str, stored: Collection[str] = ()) -> list[FieldError]:
     """A CIDR in an old field; values in `stored` are left alone."""
     if value in stored:
         return []
-    address_text, slash, length_text = value.rpartition("/")
-    address = parse_ip(address_text)
-    if not slash or address is None or not re.fullmatch(r"[0-9]{1,3}", length_text):
+    parsed = parse_cidr(value)
+    if parsed is None:
         return [FieldError.invalid(path, value, NOT_A_CIDR)]
-    length = int(length_text)
-    if length > (32 if address.version == 4 else 128):
-        return [FieldError.invalid(path, value, NOT_A_CIDR)]
-    if _leading_zeros(address_text) or (len(length_text) > 1 and length_text[0] == "0"):
+    if cidr_leading_zeros(value):
         words = "must not have leading 0s in IP or prefix length"
         return [FieldError.invalid(path, value, words)]
+    address, network = parsed
     if is_mapped(address):
         return [FieldError.invalid(path, value, "must not have an IPv4-mapped IPv6 address")]
-    if ipaddress.ip_interface((address, length)).network.network_address != address:
+    if network.network_address != address:
         words = "must not have bits set beyond the prefix length"
         return [FieldError.invalid(path, value, words)]
     return []

@@ -20,17 +20,28 @@ from testbed.api.validation.names import (
     each,
     label_key,
     label_value,
+    path_prefix,
     path_segment,
 )
 
 #: Size of all annotations together, in bytes.
 ANNOTATIONS_LIMIT = 256 * 1024
+#: Lengths of a field manager's name and of its subresource, in bytes.
+MANAGER_LIMIT = 128
+MANAGED_SUBRESOURCE_LIMIT = 256
 
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
 #: Finalizers that need no domain.
 STANDARD_FINALIZERS = ("kubernetes", _ORPHAN, _FOREGROUND)
 #: Fields of metadata that an update can't change.
-_FIXED = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp")
+_FIXED = (
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
 
 
 def labels(value: Mapping[str, str], path: str) -> list[FieldError]:
@@ -107,15 +118,26 @@ def finalizers(value: list[str], path: str) -> list[FieldError]:
 
 
 def object_meta(
-    meta: Document, *, namespaced: bool, name: Check, path: str = "metadata"
+    meta: Document,
+    *,
+    namespaced: bool,
+    name: Check,
+    prefix: Check | None = None,
+    path: str = "metadata",
 ) -> list[FieldError]:
-    """Metadata of a new object; `name` checks names of its kind."""
-    return _any_meta(meta, path, namespaced=namespaced, name=name) + _plain_finalizers(meta, path)
+    """Metadata of a new object; `name` checks names of its kind, `prefix` a generateName."""
+    errors = any_meta(meta, namespaced=namespaced, name=name, prefix=prefix, path=path)
+    return errors + _plain_finalizers(meta, path)
 
 
 def object_meta_update(meta: Document, old: Document, path: str = "metadata") -> list[FieldError]:
     """Metadata of an update against the stored object's."""
-    return _any_meta_update(meta, old, path) + _plain_finalizers(meta, path)
+    return any_meta_update(meta, old, path) + _plain_finalizers(meta, path)
+
+
+def common(meta: Document, *, namespaced: bool) -> list[FieldError]:
+    """What every new object's metadata is checked for after its kind's own rules."""
+    return any_meta(meta, namespaced=namespaced, name=path_segment, prefix=path_prefix)
 
 
 def common_update(meta: Document, old: Document, *, namespaced: bool) -> list[FieldError]:
@@ -123,15 +145,21 @@ def common_update(meta: Document, old: Document, *, namespaced: bool) -> list[Fi
 
     They check the same once more, so that a wrong label is among the causes four times.
     """
-    path = "metadata"
-    errors = _any_meta(meta, path, namespaced=namespaced, name=path_segment)
-    return errors + _any_meta_update(meta, old, path)
+    return common(meta, namespaced=namespaced) + any_meta_update(meta, old)
 
 
-def _any_meta(meta: Document, path: str, *, namespaced: bool, name: Check) -> list[FieldError]:
+def any_meta(
+    meta: Document,
+    *,
+    namespaced: bool,
+    name: Check,
+    prefix: Check | None = None,
+    path: str = "metadata",
+) -> list[FieldError]:
+    """Metadata of a new object, finalizers without a domain included."""
     found: list[FieldError] = []
     if generate := meta.get("generateName", ""):
-        found += each(f"{path}.generateName", generate, as_prefix(name))
+        found += each(f"{path}.generateName", generate, prefix or as_prefix(name))
     if not meta.get("name"):
         words = "name or generateName is required"
         found.append(FieldError.required(f"{path}.name", words))
@@ -146,10 +174,12 @@ def _any_meta(meta: Document, path: str, *, namespaced: bool, name: Check) -> li
         found.append(FieldError.forbidden(f"{path}.namespace", "not allowed on this type"))
     found += not_negative(meta.get("generation", 0), f"{path}.generation")
     found += _labels_and_owners(meta, path)
-    return found + finalizers(meta.get("finalizers", []), f"{path}.finalizers")
+    found += finalizers(meta.get("finalizers", []), f"{path}.finalizers")
+    return found + managed_fields(meta.get("managedFields", ()), f"{path}.managedFields")
 
 
-def _any_meta_update(meta: Document, old: Document, path: str) -> list[FieldError]:
+def any_meta_update(meta: Document, old: Document, path: str = "metadata") -> list[FieldError]:
+    """Metadata of a changed object, finalizers without a domain included."""
     found: list[FieldError] = []
     if old.get("deletionTimestamp"):
         extra = sorted(set(meta.get("finalizers", ())) - set(old.get("finalizers", ())))
@@ -163,7 +193,37 @@ def _any_meta_update(meta: Document, old: Document, path: str) -> list[FieldErro
     for name in _FIXED:
         if meta.get(name) != old.get(name):
             found.append(FieldError.invalid(f"{path}.{name}", meta.get(name, ""), IMMUTABLE))
-    return found + _labels_and_owners(meta, path)
+    found += _labels_and_owners(meta, path)
+    return found + managed_fields(meta.get("managedFields", ()), f"{path}.managedFields")
+
+
+def managed_fields(value: Iterable[Document], path: str) -> list[FieldError]:
+    """Who manages which field, as a client says it."""
+    found: list[FieldError] = []
+    for i, entry in enumerate(value):
+        where = f"{path}[{i}]"
+        operation, kind = entry.get("operation", ""), entry.get("fieldsType", "")
+        if operation not in ("Apply", "Update"):
+            words = "must be `Apply` or `Update`"
+            found.append(FieldError.invalid(f"{where}.operation", operation, words))
+        if kind not in ("", "FieldsV1"):
+            found.append(FieldError.invalid(f"{where}.fieldsType", kind, "must be `FieldsV1`"))
+        found += _manager(entry.get("manager", ""), f"{where}.manager")
+        if len(entry.get("subresource", "").encode()) > MANAGED_SUBRESOURCE_LIMIT:
+            found.append(FieldError.too_long(f"{where}.subresource", MANAGED_SUBRESOURCE_LIMIT))
+    return found
+
+
+def _manager(name: str, path: str) -> list[FieldError]:
+    found = []
+    if len(name.encode()) > MANAGER_LIMIT:
+        found.append(FieldError.too_long(path, MANAGER_LIMIT))
+    for i, char in enumerate(name):
+        if not char.isprintable():
+            place = len(name[:i].encode())
+            words = f"invalid character U+{ord(char):04X} (at position {place})"
+            found.append(FieldError.invalid(path, name, words))
+    return found
 
 
 def _labels_and_owners(meta: Document, path: str) -> list[FieldError]:

@@ -180,6 +180,11 @@ def path_segment(value: str) -> Messages:
     """A name that can be one segment of a URL's path."""
     if value in (".", ".."):
         return [f"may not be '{value}'"]
+    return path_prefix(value)
+
+
+def path_prefix(value: str) -> Messages:
+    """The start of a name that can be one segment of a URL's path."""
     return [f"may not contain '{char}'" for char in "/%" if char in value]
 
 
@@ -261,7 +266,10 @@ def as_prefix(check: Check) -> Check:
     """`check` for a generateName: what follows may mend a trailing dash."""
 
     def masked(value: str) -> Messages:
-        return check(f"{value[:-2]}a" if len(value) > 1 and value.endswith("-") else value)
+        if len(value) < 2 or not value.endswith("-"):
+            return check(value)
+        # Go cuts bytes, not characters.
+        return check(value.encode()[:-2].decode(errors="replace") + "a")
 
     return masked
 

@@ -91,7 +91,7 @@ def _ingress(document: Document, old: Document | None) -> list[FieldError]:
 
 def _has_bad_wildcard(old: Document) -> bool:
     rules = old.get("spec", {}).get("rules") or ()
-    return any("*" in r.get("host", "") and _http(r.get("http", {}), "") for r in rules)
+    return any("*" in r.get("host", "") and "http" in r and _http(r["http"], "") for r in rules)
 
 
 def _has_bad_secret(old: Document) -> bool:
@@ -291,7 +291,8 @@ def service_cidr_status(document: Document, old: Document) -> list[FieldError]:
 
 
 def ip_address(document: Document) -> list[FieldError]:
-    errors = meta.object_meta(document["metadata"], namespaced=False, name=_address_name)
+    own = document["metadata"]
+    errors = meta.object_meta(own, namespaced=False, name=_address_name, prefix=_address_name)
     parent = document.get("spec", {}).get("parentRef")
     path = "spec.parentRef"
     if parent is None:
@@ -313,7 +314,7 @@ def _address_name(name: str) -> Messages:
 
 
 def ip_address_update(document: Document, old: Document) -> list[FieldError]:
-    errors = meta.object_meta_update(document["metadata"], old["metadata"])
+    errors = ip_address(document) + meta.object_meta_update(document["metadata"], old["metadata"])
     before = old.get("spec", {}).get("parentRef")
     after = document.get("spec", {}).get("parentRef")
     return errors + meta.immutable(after, before, "spec.parentRef")

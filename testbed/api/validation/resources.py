@@ -178,7 +178,7 @@ def _whole_pages(name: str, amount: str, path: str) -> list[FieldError]:
         size = quantity.parse(name.removeprefix(_HUGE_PAGES))[0]
     except ValueError:
         size = Decimal(0)
-    if size > 0 and quantity.parse(amount)[0] % size == 0:
+    if size > 0 and quantity.divides(size, quantity.parse(amount)[0]):
         return []
     words = f"{amount} is not positive integer multiple of {name}"
     return [FieldError.invalid(path, amount, words)]

@@ -1,13 +1,14 @@
-"""Who may call: a client certificate of the lab's authority, or its bearer token.
+"""Who may call: a client certificate of the lab's authority, its bearer token, or a ServiceAccount.
 
-Whoever has either is the lab's administrator; there is no further authorization.
+There is no further authorization: whoever is known may do everything.
 """
 
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 #: Paths that anyone may read. Source: rbac bootstrap policy system:public-info-viewer.
 PUBLIC_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version", "/version/"})
@@ -19,19 +20,44 @@ class User:
 
     name: str
     groups: tuple[str, ...]
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """A UserInfo of the authentication API."""
+        info: dict[str, Any] = {"username": self.name, "groups": list(self.groups)}
+        if self.uid:
+            info["uid"] = self.uid
+        if self.extra:
+            info["extra"] = {key: list(values) for key, values in self.extra.items()}
+        return info
 
 
 ADMINISTRATOR = User("kubernetes-admin", ("system:masters", "system:authenticated"))
 
 
-def authenticate(certificate: Any, authorization: str, token: str) -> User | None:
+#: Whose bearer token this is, if anybody's.
+Bearer: TypeAlias = Callable[[str], User | None]
+
+
+def bearer_of(token: str, accounts: Bearer) -> Bearer:
+    """Knows the administrator by `token`, and others as `accounts` does."""
+
+    def user(sent: str) -> User | None:
+        if hmac.compare_digest(sent.encode(), token.encode()):
+            return ADMINISTRATOR
+        return accounts(sent)
+
+    return user
+
+
+def authenticate(certificate: Any, authorization: str, bearer: Bearer) -> User | None:
     """The user of a (verified) peer certificate or an Authorization header; None for neither."""
     if certificate:
         return _user_of(certificate)
     scheme, _, sent = authorization.partition(" ")
-    if scheme.lower() == "bearer" and hmac.compare_digest(sent.strip().encode(), token.encode()):
-        return ADMINISTRATOR
-    return None
+    return bearer(sent.strip()) if scheme.lower() == "bearer" else None
 
 
 def _user_of(certificate: Any) -> User:

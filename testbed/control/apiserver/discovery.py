@@ -22,6 +22,7 @@ SUBRESOURCES: dict[str, tuple[tuple[str, ...], tuple[str, str, str] | None]] = {
     "binding": (("create",), ("", "v1", "Binding")),
     "eviction": (("create",), ("policy", "v1", "Eviction")),
     "finalize": (("update",), None),
+    "token": (("create",), ("authentication.k8s.io", "v1", "TokenRequest")),
     "proxy": (("create", "delete", "get", "patch", "update"), None),
 }
 

@@ -63,6 +63,11 @@ class History:
         if self._waiting and not self._scheduled:
             self._schedule()
 
+    @property
+    def last(self) -> int:
+        """The version of the newest event."""
+        return self._versions[-1] if self._versions else self.start
+
     def since(self, version: int) -> Sequence[Entry]:
         """The events after `version`; raises ExpiredError."""
         if version < self.start:

@@ -1,20 +1,24 @@
 """Decoder for the protobuf bodies that clients send: kubectl create, and every client-go Event.
 
-Messages are read by `FIELDS`, a table of field numbers; what a field holds is the schema's to say.
+Messages are read by a table of field numbers (protobuf_fields.json, made by
+tools/build_protobuf.py); what a field holds is the schema's to say. A number that isn't there is a
+field that Kubernetes 1.36 doesn't know, such as `clusterName` of older clients: it is passed over.
 Source: k8s.io/api/*/v1/generated.proto, apimachinery pkg/runtime/serializer/protobuf.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from testbed.api import schema
 from testbed.api.documents import Document
 from testbed.api.schema import FieldType
-from testbed.control.apiserver.protobuf_fields import FIELDS, INLINE
 
 MAGIC = b"k8s\x00"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -23,7 +27,24 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1"
 
 
 class DecodeError(ValueError):
-    """The bytes aren't a message, or one with fields that aren't in the table."""
+    """The bytes aren't a message that can be read."""
+
+
+@cache
+def fields() -> dict[str, dict[int, str | dict[int, str]]]:
+    """By `group.Message` and number: a field, or those of a message that is inline in JSON."""
+    text = files("testbed.control.apiserver").joinpath("protobuf_fields.json").read_text()
+    table: dict[str, dict[str, str | dict[str, str]]] = json.loads(text)
+    return {message: _numbered(held) for message, held in table.items()}
+
+
+def _numbered(held: dict[str, str | dict[str, str]]) -> dict[int, str | dict[int, str]]:
+    return {
+        int(number): name
+        if isinstance(name, str)
+        else {int(inner): each for inner, each in name.items()}
+        for number, name in held.items()
+    }
 
 
 def decode(data: bytes) -> Document:
@@ -36,7 +57,7 @@ def decode(data: bytes) -> Document:
     name = schema.definition_name(api_version, kind)
     if kind == "DeleteOptions":
         name = f"{_META}.DeleteOptions"
-    if name is None or _short(name) not in FIELDS:
+    if name is None or _short(name) not in fields():
         raise DecodeError(f"{kind} of {api_version or 'no version'} can't be read as protobuf")
     document = _struct(_bytes(envelope.get(2, b"")), name, 0)
     return {"kind": kind, "apiVersion": api_version, **document}
@@ -50,23 +71,18 @@ def _struct(data: bytes, name: str, depth: int) -> Document:
     if depth > _DEPTH_LIMIT:
         raise DecodeError("nested too deeply")
     definition = schema.struct(name)
-    numbers = FIELDS.get(definition.go)
+    numbers = fields().get(definition.go)
     if numbers is None:
         raise DecodeError(f"{definition.go} isn't in the table of messages")
     result: Document = {}
     for number, value in _messages(data):
         field = numbers.get(number)
-        if field is None:
-            raise DecodeError(f"{definition.go} has no field {number} in the table")
-        if (inner := INLINE.get((definition.go, field))) is not None:
+        if isinstance(field, str):
+            _put(result, field, definition.fields[field], value, depth)
+        elif field is not None:
             for inner_number, inner_value in _messages(_bytes(value)):
-                inner_field = inner.get(inner_number)
-                if inner_field is None:
-                    raise DecodeError(f"{field} has no field {inner_number} in the table")
-                found = definition.fields[inner_field]
-                _put(result, inner_field, found, inner_value, depth)
-            continue
-        _put(result, field, definition.fields[field], value, depth)
+                if (inner := field.get(inner_number)) is not None:
+                    _put(result, inner, definition.fields[inner], inner_value, depth)
     for field in [f for f in result if _left_out(result[f], f, definition)]:
         del result[field]
     return result
@@ -83,7 +99,11 @@ def _left_out(value: Any, field: str, definition: schema.StructType) -> bool:
 
 def _put(result: Document, field: str, found: FieldType, value: int | bytes, depth: int) -> None:
     if found.kind == "list" and found.item is not None:
-        result.setdefault(field, []).append(_value(value, found.item, depth))
+        values = result.setdefault(field, [])
+        if found.item.kind == "integer" and isinstance(value, bytes):
+            values.extend(_packed(value))
+        else:
+            values.append(_value(value, found.item, depth))
     elif found.kind == "map" and found.item is not None:
         entry = dict(_messages(_bytes(value)))
         key = _text(entry.get(1, b""))
@@ -110,7 +130,27 @@ def _value(value: int | bytes, found: FieldType, depth: int) -> Any:
     if found.kind == "intstr":
         entry = dict(_messages(_bytes(value)))
         return _text(entry.get(3, b"")) if entry.get(1) else _signed(entry.get(2, 0))
+    if found.kind == "raw":
+        return _raw(dict(_messages(_bytes(value))).get(1, b""))
+    if found.kind == "list" and found.item is not None:  # the values of a map, a message each
+        return [_value(each, found.item, depth) for _, each in _messages(_bytes(value))]
     raise DecodeError(f"a field of type {found.kind} can't be read as protobuf")
+
+
+def _raw(value: int | bytes) -> Any:
+    """JSON inside protobuf: the field sets of managedFields."""
+    try:
+        return json.loads(_bytes(value) or b"{}")
+    except (ValueError, RecursionError):
+        raise DecodeError("a raw value that isn't JSON") from None
+
+
+def _packed(data: bytes) -> Iterator[int]:
+    """The numbers of a repeated field that stand in one piece."""
+    position = 0
+    while position < len(data):
+        value, position = _varint(data, position)
+        yield _signed(value)
 
 
 def _time(entry: dict[int, int | bytes], micro: bool) -> str | None:

@@ -13,13 +13,15 @@ from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.encoding import Encoder, encode
 from testbed.control.apiserver.history import History
 from testbed.control.apiserver.requests import flag, number
+from testbed.control.apiserver.watchers import Watchers
 from testbed.control.registry import Registry
 
 
 class Reader:
     """Answers reads. All methods raise StatusError."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, watchers: Watchers) -> None:
+        self._watchers = watchers
         self._registry = registry
         self._store = registry.store
         self._encoder = Encoder()
@@ -104,8 +106,9 @@ class Reader:
             response.headers.add("Warning", warning(text))
         response.enable_chunked_encoding()
         watch = watches.Watch(asked, self._histories[resource.resource], self._store)
-        await response.prepare(call.request)
-        await watch.run(response, state, version)
+        with self._watchers.entered(call.request.remote or "", resource.resource, watch):
+            await response.prepare(call.request)
+            await watch.run(response, state, version)
         await response.write_eof()
         return response
 

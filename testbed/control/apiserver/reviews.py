@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from testbed.api.documents import Document
 from testbed.api.resources import ResourceType
-from testbed.control.apiserver.auth import ADMINISTRATOR, User
+from testbed.control.apiserver.auth import Bearer, User
 
 GROUPS = ("authentication.k8s.io", "authorization.k8s.io")
 
 
-def review(resource: ResourceType, document: Document, user: User, token: str) -> Document:
-    """The answer to a review: the document with its status."""
-    info = {"username": user.name, "groups": list(user.groups)}
+def review(resource: ResourceType, document: Document, user: User, bearer: Bearer) -> Document:
+    """The answer to a review: the document with its status; `bearer` knows tokens."""
     sent = document.get("spec") if isinstance(document.get("spec"), dict) else {}
     if resource.kind == "SelfSubjectReview":
-        state: Document = {"userInfo": info}
+        state: Document = {"userInfo": user.document}
     elif resource.kind == "TokenReview":
-        known = (sent or {}).get("token") == token
-        admin = {"username": ADMINISTRATOR.name, "groups": list(ADMINISTRATOR.groups)}
-        state = {"authenticated": True, "user": admin} if known else {"user": {}}
+        known = bearer(str((sent or {}).get("token") or ""))
+        state = {"authenticated": True, "user": known.document} if known else {"user": {}}
     elif resource.kind == "SelfSubjectRulesReview":
         state = {
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],

@@ -15,12 +15,14 @@ from aiohttp import ClientPayloadError, web
 from testbed.api import status
 from testbed.control.apiserver import discovery, openapi, requests
 from testbed.control.apiserver.answers import answer, refusal
-from testbed.control.apiserver.auth import PUBLIC_PATHS, User, authenticate
+from testbed.control.apiserver.auth import PUBLIC_PATHS, User, authenticate, bearer_of
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.connect import CONNECTED, STREAMED, Connector
 from testbed.control.apiserver.encoding import encode
 from testbed.control.apiserver.reading import Reader
 from testbed.control.apiserver.requests import BODY_LIMIT, Form, parse_accept, parse_path
+from testbed.control.apiserver.tokens import ServiceAccountTokens
+from testbed.control.apiserver.watchers import Watchers
 from testbed.control.apiserver.writing import Writer
 from testbed.control.registry import Registry
 
@@ -37,11 +39,18 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 class Routes:
     """The request handler of an aiohttp server."""
 
-    def __init__(self, registry: Registry, token: str, connector: Connector) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        token: str,
+        connector: Connector,
+        watchers: Watchers,
+        tokens: ServiceAccountTokens,
+    ) -> None:
         self._registry = registry
-        self._token = token
-        self._reader = Reader(registry)
-        self._writer = Writer(registry, token)
+        self._bearer = bearer_of(token, tokens.user)
+        self._reader = Reader(registry, watchers)
+        self._writer = Writer(registry, self._bearer, tokens)
         self._connector = connector
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -88,7 +97,7 @@ class Routes:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
         authorization = request.headers.get("Authorization", "")
-        return authenticate(certificate, authorization, self._token)
+        return authenticate(certificate, authorization, self._bearer)
 
 
 async def _body(request: web.BaseRequest) -> bytes:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from testbed.control.apiserver import tls
 from testbed.control.apiserver.pods import PodBackend
+from testbed.control.apiserver.tokens import ServiceAccountTokens
+from testbed.control.apiserver.watchers import Watchers
 from testbed.control.registry import Registry
 from testbed.errors import CannotRunError
 
@@ -24,7 +26,7 @@ class ApiServer:
 
     `sockets` are bound (not yet listening) sockets; the first is the one that the kubeconfig names.
     Without any, one is opened on 127.0.0.1. `pods` runs the Pods: without it their logs, exec and
-    port-forward are refused.
+    port-forward are refused. `services` are the addresses of Service default/kubernetes.
     """
 
     def __init__(
@@ -35,16 +37,19 @@ class ApiServer:
         sockets: Sequence[socket.socket] = (),
         pods: PodBackend | None = None,
         name: str = "lab",
+        services: Sequence[str] = ("10.96.0.1",),
     ) -> None:
         self._registry = registry
         self._directory = run_dir
         self._sockets = list(sockets) or [loopback_socket()]
         self._pods = pods
         self._name = name
+        self.watchers = Watchers()
         self._runner: web.ServerRunner | None = None
         self.credentials = tls.credentials(
-            run_dir / "pki", [str(s.getsockname()[0]) for s in self._sockets] + ["10.96.0.1"]
+            run_dir / "pki", [*(str(s.getsockname()[0]) for s in self._sockets), *services]
         )
+        self.tokens = ServiceAccountTokens(run_dir / "pki", registry.store, registry.clock.wall)
 
     @property
     def url(self) -> str:
@@ -71,7 +76,8 @@ class ApiServer:
         from testbed.control.apiserver.routes import Routes
 
         connector = Connector(self._registry, self._pods)
-        routes = Routes(self._registry, self.credentials.token, connector)
+        token = self.credentials.token
+        routes = Routes(self._registry, token, connector, self.watchers, self.tokens)
         self._runner = web.ServerRunner(Server(routes.handle), shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         context = tls.server_context(self.credentials, self._directory / "pki")

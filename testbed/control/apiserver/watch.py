@@ -101,6 +101,12 @@ class Watch:
         self._request = request
         self._history = history
         self._store = store
+        self._seen: int | None = None
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the client has been sent everything that has happened."""
+        return self._seen is not None and self._seen >= self._history.last
 
     async def run(self, response: web.StreamResponse, state: list[Document], version: int) -> None:
         """Send `state` (of `version`) if it was asked for, then events until the time is over."""
@@ -123,6 +129,7 @@ class Watch:
         end = time() + self._request.seconds
         bookmark = time() + BOOKMARK_SECONDS
         while True:
+            self._seen = seen
             try:
                 entries = self._history.since(seen)
             except ExpiredError:

@@ -99,6 +99,8 @@ class Controller:
                 # unless the object was of a kind this controller doesn't watch.
                 again[key] = RetryError(0, str(error))
             except StatusError as error:
+                if namespace_is_ending(error):
+                    continue
                 log.warning("%s %s: %s", type(self).__name__, "/".join(key), error)
                 again[key] = RetryError(REFUSED_RETRY, str(error))
             except Exception as error:
@@ -195,6 +197,15 @@ class Manager:
                 self.enqueue(controller, key)
 
         return watcher
+
+
+def namespace_is_ending(error: StatusError) -> bool:
+    """Whether nothing can be made because the namespace is being deleted: no use in trying again.
+
+    Source: apimachinery HasStatusCause with NamespaceTerminatingCause.
+    """
+    causes = error.details.get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
 def owner_of(document: Document) -> Document | None:

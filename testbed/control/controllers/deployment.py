@@ -1,18 +1,19 @@
 """Deployment: one ReplicaSet per template, scaled by the strategy.
 
-Source: pkg/controller/deployment (rolling.go, recreate.go, sync.go, progress.go).
+Source: pkg/controller/deployment (deployment_controller.go, sync.go, rolling.go, recreate.go). What
+sizes and annotations sets get is in `rollout`, what the status says in `deployment_status`.
 """
 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 
-from testbed.api.documents import Document, namespace_of
+from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.status import StatusError
 from testbed.control import pods
-from testbed.control.controllers import ownership
+from testbed.control.controllers import deployment_status as words
+from testbed.control.controllers import ownership, rollout
 from testbed.control.controllers.base import (
     Controller,
     Key,
@@ -20,23 +21,12 @@ from testbed.control.controllers.base import (
     is_owned_by,
     owner_of,
     owner_reference,
-    set_condition,
 )
+from testbed.control.controllers.rollout import REVISION, active, count, replicas
 from testbed.control.store import Event
 
-HASH_LABEL = "pod-template-hash"
-REVISION = "deployment.kubernetes.io/revision"
-REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
-DESIRED = "deployment.kubernetes.io/desired-replicas"
-MAXIMUM = "deployment.kubernetes.io/max-replicas"
-#: Annotations of the Deployment that its ReplicaSets don't get. Source: deployment_util.go.
-NOT_COPIED = (
-    "kubectl.kubernetes.io/last-applied-configuration",
-    REVISION,
-    REVISION_HISTORY,
-    DESIRED,
-    MAXIMUM,
-)
+#: A history limit of this length is none. Source: HasRevisionHistoryLimit.
+NO_LIMIT = 2**31 - 1
 
 
 class DeploymentController(Controller):
@@ -55,404 +45,283 @@ class DeploymentController(Controller):
                     yield from _owner_key(owner, "Deployment")
 
     def reconcile(self, key: Key) -> None:
+        """One step: scale, or roll, then write the status; raises RetryError to see a deadline."""
         deployment = self.store.find("deployments", *key)
         if deployment is None:
             return
-        if not deployment["metadata"].get("deletionTimestamp"):
-            ownership.claim(self.api, deployment, resource="replicasets")
-            current, old = self._replica_sets(deployment)
-            if current is not None:
-                current = self._annotated(deployment, current, old)
-                deployment = self.store.get("deployments", *key)
-            if deployment["spec"].get("paused") or self._was_rescaled(deployment, current, old):
-                self._rescale(deployment, [*old, *([current] if current else [])])
-            elif deployment["spec"]["strategy"]["type"] == "Recreate":
-                self._recreate(deployment, current, old)
-            else:
-                self._roll(deployment, current, old)
-        self._clean_up(self.store.get("deployments", *key))
-        self._update_status(self.store.get("deployments", *key))
+        owned = ownership.claim(self.api, deployment, resource="replicasets")
+        if pods.is_terminating(deployment):
+            current = rollout.find_current(deployment, owned)
+            old = [rs for rs in owned if rs is not current]
+            self._write_status(deployment, current, old, rolling=False)
+            return
+        deployment = self._put_status(deployment, words.with_pause(deployment, self._now()))
+        scaling = any(
+            (told := rollout.number(rs, rollout.DESIRED)) is not None
+            and told != replicas(deployment)
+            for rs in active(owned)
+        )
+        if deployment["spec"].get("paused") or scaling:
+            self._sync(deployment, owned)
+        elif rollout.is_rolling(deployment):
+            self._roll(deployment, owned)
+        else:
+            self._recreate(deployment, owned)
+        self._await_deadline(key)
+
+    def _now(self) -> str:
+        return self.store.timestamp()
 
     # the ReplicaSets
 
-    def _replica_sets(self, deployment: Document) -> tuple[Document | None, list[Document]]:
-        """(the one of the current template, the others from oldest to newest revision)."""
-        owned = [
-            replica_set
-            for replica_set in self.store.list("replicasets", namespace_of(deployment))
-            if is_owned_by(replica_set, deployment)
-        ]
-        owned.sort(key=_revision)
-        wanted = _plain_template(deployment["spec"]["template"])
-        current = next(
-            (rs for rs in owned if _plain_template(rs["spec"]["template"]) == wanted), None
-        )
-        return current, [rs for rs in owned if rs is not current]
+    def _sets(
+        self, deployment: Document, owned: Sequence[Document], *, create: bool
+    ) -> tuple[Document, Document | None, list[Document]]:
+        """(the Deployment, the set of its template, the others); revisions are brought up to date.
 
-    def _ensure_current(
-        self, deployment: Document, current: Document | None, old: list[Document]
-    ) -> Document:
-        """The ReplicaSet of the current template, with the newest revision on it."""
-        if current is None:
-            newest = max((_revision(rs) for rs in old), default=0)
-            current = self._create(deployment, newest + 1, old)
-        return self._annotated(self.store.get("deployments", *_key(deployment)), current, old)
-
-    def _annotated(self, deployment: Document, current: Document, old: list[Document]) -> Document:
-        """Bring the Deployment's annotations to its current set, and the set's revision to it.
-
-        Source: deployment_util.go SetNewReplicaSetAnnotations, sync.go getNewReplicaSet.
+        With `create` the set is made where it is missing. Source: getNewReplicaSet.
         """
-        wanted = _copied(deployment)
-        newest, own = max((_revision(rs) for rs in old), default=0), _revision(current)
-        have = current["metadata"].get("annotations") or {}
-        if own <= newest:
-            wanted[REVISION] = str(newest + 1)
-            if own:
-                history = have.get(REVISION_HISTORY)
-                wanted[REVISION_HISTORY] = f"{history},{own}" if history else str(own)
-        if any(have.get(name) != value for name, value in wanted.items()):
-            current = self._annotate(current, wanted)
-        revision = str(_revision(current))
-        if (deployment["metadata"].get("annotations") or {}).get(REVISION) != revision:
-            changed = copy.deepcopy(deployment)
-            changed["metadata"].setdefault("annotations", {})[REVISION] = revision
-            self.api.update("deployments", changed)
-        return current
+        current = rollout.find_current(deployment, owned)
+        old = sorted((rs for rs in owned if rs is not current), key=rollout.age)
+        newest = max(map(rollout.revision, old), default=0)
+        if current is None:
+            if create:
+                deployment, current = self._create(deployment, newest, old)
+            return deployment, current, old
+        changed = copy.deepcopy(current)
+        have = changed["metadata"].get("annotations") or {}
+        wanted = rollout.current_annotations(deployment, have, newest)
+        minimum = deployment["spec"].get("minReadySeconds") or 0
+        if wanted != have or (current["spec"].get("minReadySeconds") or 0) != minimum:
+            changed["metadata"]["annotations"] = wanted
+            changed["spec"]["minReadySeconds"] = minimum
+            if not minimum:
+                del changed["spec"]["minReadySeconds"]
+            return deployment, self.api.update("replicasets", changed), old
+        told = None
+        status = deployment.get("status") or {}
+        if words.has_deadline(deployment) and words.find(status, words.PROGRESSING) is None:
+            told = "FoundNewReplicaSet", f'Found new replica set "{name_of(current)}"'
+        revision = rollout.annotation(current, REVISION) or ""
+        return self._tell_found(deployment, revision, told), current, old
 
-    def _create(self, deployment: Document, revision: int, old: list[Document]) -> Document:
+    def _create(
+        self, deployment: Document, newest: int, old: Sequence[Document]
+    ) -> tuple[Document, Document]:
         template = copy.deepcopy(deployment["spec"]["template"])
         label = ownership.free_hash(self.api, "replicasets", deployment, "deployments", template)
-        template.setdefault("metadata", {}).setdefault("labels", {})[HASH_LABEL] = label
+        deployment = self._fresh("deployments", deployment)
+        template.setdefault("metadata", {}).setdefault("labels", {})[rollout.HASH_LABEL] = label
         selector = copy.deepcopy(deployment["spec"]["selector"])
-        selector.setdefault("matchLabels", {})[HASH_LABEL] = label
-        replicas = 0
-        if deployment["spec"]["strategy"]["type"] != "Recreate":
-            replicas = self._new_size(deployment, 0, sum(_replicas(rs) for rs in old))
-        elif not old:
-            replicas = deployment["spec"]["replicas"]
+        selector.setdefault("matchLabels", {})[rollout.HASH_LABEL] = label
+        size = rollout.new_size(deployment, 0, rollout.total(old))
+        annotations = rollout.current_annotations(deployment, {}, newest)
         document: Document = {
             "apiVersion": "apps/v1",
             "kind": "ReplicaSet",
             "metadata": {
-                "name": f"{deployment['metadata']['name']}-{label}",
+                "name": f"{name_of(deployment)}-{label}",
                 "namespace": namespace_of(deployment),
                 "labels": template["metadata"]["labels"],
-                "annotations": {
-                    **_copied(deployment),
-                    **_sizes(deployment),
-                    REVISION: str(revision),
-                },
+                "annotations": {**annotations, **rollout.sizes(deployment)},
                 "ownerReferences": [owner_reference(deployment)],
             },
-            "spec": {"replicas": replicas, "selector": selector, "template": template},
+            "spec": {"replicas": size, "selector": selector, "template": template},
         }
         if deployment["spec"].get("minReadySeconds"):
             document["spec"]["minReadySeconds"] = deployment["spec"]["minReadySeconds"]
-        made = self.api.create("replicasets", document)
-        if replicas:
-            self._tell_scaled(deployment, made, 0, replicas)
-        return made
+        try:
+            made = self.api.create("replicasets", document)
+        except StatusError as error:
+            self._tell_failure(deployment, name_of(document), error)
+            raise
+        if size:
+            self._tell_scaled(deployment, made, 0, size)
+        told = None
+        if words.has_deadline(deployment):
+            told = "NewReplicaSetCreated", f'Created new replica set "{name_of(made)}"'
+        return self._tell_found(deployment, annotations[REVISION], told), made
 
-    def _annotate(self, replica_set: Document, annotations: dict[str, str]) -> Document:
-        changed = copy.deepcopy(self.store.get("replicasets", *_key(replica_set)))
-        changed["metadata"].setdefault("annotations", {}).update(annotations)
-        return self.api.update("replicasets", changed)
+    def _tell_found(
+        self, deployment: Document, revision: str, told: tuple[str, str] | None
+    ) -> Document:
+        """Write the current set's revision, and that it was made or found, to the Deployment.
 
-    def _scale(self, deployment: Document, replica_set: Document, replicas: int) -> None:
-        before = _replicas(replica_set)
-        changed = copy.deepcopy(self.store.get("replicasets", *_key(replica_set)))
-        changed["metadata"].setdefault("annotations", {}).update(_sizes(deployment))
-        changed["spec"]["replicas"] = replicas
+        That is a write of the status, so it counts as no new generation.
+        """
+        changed = copy.deepcopy(deployment)
+        if rollout.annotation(deployment, REVISION) != revision:
+            changed["metadata"].setdefault("annotations", {})[REVISION] = revision
+        if told:
+            status = changed.setdefault("status", {})
+            words.put(status, words.condition(words.PROGRESSING, "True", *told), self._now())
+        if changed == deployment:
+            return deployment
+        return self.api.update("deployments", changed, status=True)
+
+    def _tell_failure(self, deployment: Document, name: str, error: StatusError) -> None:
+        message = f'Failed to create new replica set "{name}": {error}'
+        if words.has_deadline(deployment):
+            status = copy.deepcopy(deployment.get("status") or {})
+            reason = words.condition(words.PROGRESSING, "False", "ReplicaSetCreateError", message)
+            words.put(status, reason, self._now())
+            self._put_status(deployment, status)
+        self.api.event(deployment, "Warning", "ReplicaSetCreateError", message)
+
+    def _fresh(self, resource: str, document: Document) -> Document:
+        return self.store.get(resource, *pods.key_of(document))
+
+    def _scale(self, deployment: Document, replica_set: Document, size: int) -> bool:
+        """Give a set its size and its Deployment's in annotations; True if its size changed."""
+        before = replicas(replica_set)
+        changed = copy.deepcopy(self._fresh("replicasets", replica_set))
+        changed["metadata"].setdefault("annotations", {}).update(rollout.sizes(deployment))
+        changed["spec"]["replicas"] = size
         self.api.update("replicasets", changed)
-        if before != replicas:
-            self._tell_scaled(deployment, replica_set, before, replicas)
+        if before != size:
+            self._tell_scaled(deployment, replica_set, before, size)
+        return before != size
 
     def _tell_scaled(self, deployment: Document, rs: Document, before: int, after: int) -> None:
         way = "up" if after > before else "down"
-        name = rs["metadata"]["name"]
-        self.api.event(
-            deployment,
-            "Normal",
-            "ScalingReplicaSet",
-            f"Scaled {way} replica set {name} from {before} to {after}",
-        )
+        message = f"Scaled {way} replica set {name_of(rs)} from {before} to {after}"
+        self.api.event(deployment, "Normal", "ScalingReplicaSet", message)
+
+    # scaling without a roll
+
+    def _sync(self, deployment: Document, owned: Sequence[Document]) -> None:
+        """Scale a Deployment that is paused, or whose size was changed. Source: sync.go sync."""
+        deployment, current, old = self._sets(deployment, owned, create=False)
+        self._rescale(deployment, current, old)
+        if deployment["spec"].get("paused"):
+            self._clean_up(deployment, old)
+        self._write_status(deployment, current, old, rolling=False)
+
+    def _rescale(
+        self, deployment: Document, current: Document | None, old: Sequence[Document]
+    ) -> None:
+        everyone = [*old, *([current] if current is not None else [])]
+        big = active(everyone)
+        if len(big) <= 1:
+            latest = current or max(old, key=rollout.age, default=None)
+            target = big[0] if big else latest
+            if target is not None and replicas(target) != replicas(deployment):
+                self._scale(deployment, target, replicas(deployment))
+        elif rollout.is_saturated(deployment, current):
+            for rs in active(old):
+                self._scale(deployment, rs, 0)
+        elif rollout.is_rolling(deployment):
+            for rs, size in rollout.proportional_sizes(deployment, big):
+                self._scale(deployment, rs, size)
 
     # strategies
 
-    def _was_rescaled(
-        self, deployment: Document, current: Document | None, old: list[Document]
-    ) -> bool:
-        """Whether `spec.replicas` changed since a ReplicaSet was last scaled."""
-        wanted = str(deployment["spec"]["replicas"])
-        everyone = [*old, *([current] if current else [])]
-        return any(
-            _replicas(rs) and (rs["metadata"].get("annotations") or {}).get(DESIRED) != wanted
-            for rs in everyone
+    def _recreate(self, deployment: Document, owned: Sequence[Document]) -> None:
+        deployment, current, old = self._sets(deployment, owned, create=False)
+        scaled = [self._scale(deployment, rs, 0) for rs in active(old)]
+        if not any(scaled) and not self._has_old_pods(deployment, old):
+            if current is None:
+                deployment, current, old = self._sets(deployment, owned, create=True)
+            if current is not None and replicas(current) != replicas(deployment):
+                self._scale(deployment, current, replicas(deployment))
+            if words.is_complete(deployment, deployment.get("status") or {}):
+                self._clean_up(deployment, old)
+        self._write_status(deployment, current, old, rolling=True)
+
+    def _has_old_pods(self, deployment: Document, old: Sequence[Document]) -> bool:
+        return any(count(rs, "replicas") for rs in old) or any(
+            any(is_owned_by(pod, rs) for rs in old)
+            and (pod.get("status") or {}).get("phase") not in pods.TERMINAL_PHASES
+            for pod in self.store.list("pods", namespace_of(deployment))
         )
 
-    def _rescale(self, deployment: Document, everyone: list[Document]) -> None:
-        """Scale without rolling: the only set, or all in proportion to their size.
-
-        Source: sync.go scale: with several active sets the difference to the allowed total is
-        shared in proportion, larger sets first.
-        """
-        active = [rs for rs in everyone if _replicas(rs)]
-        if len(active) <= 1:
-            target = active[0] if active else (everyone[-1] if everyone else None)
-            if target is not None:
-                self._scale(deployment, target, deployment["spec"]["replicas"])
-            return
-        surge, _ = _bounds(deployment)
-        allowed = deployment["spec"]["replicas"] + surge
-        difference = left = allowed - sum(_replicas(rs) for rs in active)
-        total = sum(_replicas(rs) for rs in active)
-        for rs in sorted(active, key=lambda rs: (-_replicas(rs), -_revision(rs))):
-            share = round(_replicas(rs) * difference / total)
-            share = min(share, left) if difference > 0 else max(share, left)
-            self._scale(deployment, rs, max(0, _replicas(rs) + share))
-            left -= share
-
-    def _recreate(
-        self, deployment: Document, current: Document | None, old: list[Document]
-    ) -> None:
-        for rs in old:
-            if _replicas(rs):
-                self._scale(deployment, rs, 0)
-        left = [
-            pod
-            for pod in self.store.list("pods", namespace_of(deployment))
-            if any(is_owned_by(pod, rs) for rs in old)
-            and (pod.get("status") or {}).get("phase") not in pods.TERMINAL_PHASES
-        ]
-        if left:
-            return
-        current = self._ensure_current(deployment, current, old)
-        if _replicas(current) != deployment["spec"]["replicas"]:
-            self._scale(deployment, current, deployment["spec"]["replicas"])
-
-    def _roll(self, deployment: Document, current: Document | None, old: list[Document]) -> None:
-        current = self._ensure_current(deployment, current, old)
-        total_old = sum(_replicas(rs) for rs in old)
-        size = self._new_size(deployment, _replicas(current), total_old)
-        if size != _replicas(current):
+    def _roll(self, deployment: Document, owned: Sequence[Document]) -> None:
+        deployment, current, old = self._sets(deployment, owned, create=True)
+        assert current is not None
+        size = rollout.new_size(deployment, replicas(current), rollout.total(old))
+        if size != replicas(current):
             self._scale(deployment, current, size)
-            return
-        if total_old:
-            self._shrink_old(deployment, current, old)
+        elif not self._shrink_old(deployment, current, old) and words.is_complete(
+            deployment, deployment.get("status") or {}
+        ):
+            self._clean_up(deployment, old)
+        self._write_status(deployment, current, old, rolling=True)
 
-    def _new_size(self, deployment: Document, new: int, old: int) -> int:
-        """How large the new set may be now: the surge limits it."""
-        wanted: int = deployment["spec"]["replicas"]
-        if new > wanted:
-            return wanted
-        surge, _ = _bounds(deployment)
-        return min(wanted, new + max(0, wanted + surge - new - old))
-
-    def _shrink_old(self, deployment: Document, current: Document, old: list[Document]) -> None:
+    def _shrink_old(self, deployment: Document, current: Document, old: Sequence[Document]) -> bool:
         """Take old Pods away: unhealthy ones first, then as many as stay above the minimum."""
-        _, unavailable = _bounds(deployment)
-        minimum = deployment["spec"]["replicas"] - unavailable
-        everyone = [*old, current]
-        missing_new = _replicas(current) - _available(current)
-        room = sum(_replicas(rs) for rs in everyone) - minimum - missing_new
-        if room <= 0:
-            return
-        for rs in old:
-            unhealthy = min(room, _replicas(rs) - _available(rs))
+        _, unavailable = rollout.bounds(deployment)
+        minimum = replicas(deployment) - unavailable
+        missing = replicas(current) - count(current, "availableReplicas")
+        room = rollout.total(old) + replicas(current) - minimum - missing
+        if not rollout.total(old) or room <= 0:
+            return False
+        sizes = {name_of(rs): replicas(rs) for rs in old}
+        for rs in active(old):
+            unhealthy = min(room, replicas(rs) - count(rs, "availableReplicas"))
             if unhealthy > 0:
-                self._scale(deployment, rs, _replicas(rs) - unhealthy)
+                sizes[name_of(rs)] -= unhealthy
                 room -= unhealthy
-        spare = sum(_available(rs) for rs in everyone) - minimum
-        for rs in old:
-            size = _replicas(self.store.get("replicasets", *_key(rs)))
+                self._scale(deployment, rs, sizes[name_of(rs)])
+        spare = sum(count(rs, "availableReplicas") for rs in (*active(old), current)) - minimum
+        for rs in active(old):
+            size = sizes[name_of(rs)]
             down = min(spare, size)
             if down > 0:
-                self._scale(deployment, rs, size - down)
                 spare -= down
+                self._scale(deployment, self._fresh("replicasets", rs), size - down)
+                sizes[name_of(rs)] -= down
+        return any(sizes[name_of(rs)] != replicas(rs) for rs in old)
 
-    def _clean_up(self, deployment: Document) -> None:
-        """Delete old, empty ReplicaSets past revisionHistoryLimit, oldest first."""
+    def _clean_up(self, deployment: Document, old: Sequence[Document]) -> None:
+        """Delete old, empty ReplicaSets past revisionHistoryLimit, oldest revision first."""
         limit = deployment["spec"].get("revisionHistoryLimit")
-        if limit is None or deployment["metadata"].get("deletionTimestamp"):
+        if limit in (None, NO_LIMIT):
             return
-        _, old = self._replica_sets(deployment)
-        for rs in old[: max(0, len(old) - limit)]:
-            if not _replicas(rs) and not (rs.get("status") or {}).get("replicas"):
-                self.api.delete("replicasets", *_key(rs))
+        alive = [rs for rs in map(self._found, old) if rs and not pods.is_terminating(rs)]
+        alive.sort(key=lambda rs: (rollout.revision(rs), rollout.age(rs)))
+        for rs in alive[: max(0, len(alive) - limit)]:
+            seen = rs["metadata"]["generation"] <= count(rs, "observedGeneration")
+            if seen and not replicas(rs) and not count(rs, "replicas"):
+                self.api.delete("replicasets", *pods.key_of(rs))
+
+    def _found(self, replica_set: Document) -> Document | None:
+        return self.store.find("replicasets", *pods.key_of(replica_set))
 
     # status
 
-    def _update_status(self, deployment: Document) -> None:
-        current, old = self._replica_sets(deployment)
-        everyone = [*old, *([current] if current else [])]
-        total = sum(_count(rs, "replicas") for rs in everyone)
-        available = sum(_available(rs) for rs in everyone)
-        changed = copy.deepcopy(deployment)
-        status = changed["status"] = {
-            "conditions": (changed.get("status") or {}).get("conditions") or [],
-            "collisionCount": (changed.get("status") or {}).get("collisionCount") or 0,
-            "observedGeneration": deployment["metadata"]["generation"],
-            "replicas": total,
-            "updatedReplicas": _count(current, "replicas"),
-            "readyReplicas": sum(_count(rs, "readyReplicas") for rs in everyone),
-            "availableReplicas": available,
-            "unavailableReplicas": max(0, sum(map(_replicas, everyone)) - available),
-        }
-        self._set_available(deployment, status, available)
-        self._set_progressing(deployment, status, current)
-        for name in [k for k, v in status.items() if v in (0, [])]:
-            del status[name]
-        old_status = deployment.get("status") or {}
-        if {**old_status} != status:
-            self.api.update("deployments", changed, status=True)
-        self._watch_deadline(deployment, status)
-
-    def _set_available(self, deployment: Document, status: Document, available: int) -> None:
-        _, unavailable = _bounds(deployment)
-        good = available >= deployment["spec"]["replicas"] - unavailable
-        self._condition(
-            status,
-            "Available",
-            good,
-            "MinimumReplicasAvailable" if good else "MinimumReplicasUnavailable",
-            f"Deployment {'has' if good else 'does not have'} minimum availability.",
-        )
-
-    def _set_progressing(
-        self, deployment: Document, status: Document, current: Document | None
+    def _write_status(
+        self,
+        deployment: Document,
+        current: Document | None,
+        old: Sequence[Document],
+        *,
+        rolling: bool,
     ) -> None:
-        name = current["metadata"]["name"] if current else ""
-        wanted = deployment["spec"]["replicas"]
-        complete = (
-            status["updatedReplicas"] == wanted
-            and status["replicas"] == wanted
-            and status["availableReplicas"] == wanted
-        )
-        before = (deployment.get("status") or {}) if current else {}
-        counts = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
-        moved = any(before.get(c, 0) != status[c] for c in counts)
-        old = next((c for c in status["conditions"] if c["type"] == "Progressing"), None)
-        if complete:
-            reason, words = "NewReplicaSetAvailable", "has successfully progressed."
-        elif old is None:
-            reason, words = "NewReplicaSetCreated", ""
-            self._condition(
-                status, "Progressing", True, reason, f'Created new replica set "{name}"'
-            )
-            return
-        elif moved:
-            reason, words = "ReplicaSetUpdated", "is progressing."
-        elif self._late(deployment, old):
-            self._condition(
-                status,
-                "Progressing",
-                False,
-                "ProgressDeadlineExceeded",
-                f'ReplicaSet "{name}" has timed out progressing.',
-            )
-            return
-        else:
-            return
-        self._condition(status, "Progressing", True, reason, f'ReplicaSet "{name}" {words}')
+        now = self._now()
+        sets = [rs for rs in map(self._found, old) if rs is not None]
+        latest = self._found(current) if current is not None else None
+        status = words.calculate(deployment, latest, sets, now)
+        if rolling:
+            wall = self.api.clock.wall()
+            words.add_progress(deployment, status, latest, sets, now, wall)
+        self._put_status(deployment, status)
 
-    def _condition(
-        self, status: Document, kind: str, good: bool, reason: str, message: str
-    ) -> None:
-        wanted = {
-            "type": kind,
-            "status": "True" if good else "False",
-            "reason": reason,
-            "message": message,
-        }
-        for old in status["conditions"]:
-            if old["type"] == kind and all(old.get(k) == v for k, v in wanted.items()):
-                return
-        now = self.store.timestamp()
-        set_condition(status, {**wanted, "lastUpdateTime": now}, now)
+    def _put_status(self, deployment: Document, status: Document) -> Document:
+        if (deployment.get("status") or {}) == status:
+            return deployment
+        return self.api.update("deployments", {**deployment, "status": status}, status=True)
 
-    def _late(self, deployment: Document, progressing: Document) -> bool:
-        return self._deadline_left(deployment, progressing) <= 0
-
-    def _deadline_left(self, deployment: Document, progressing: Document) -> float:
-        deadline = deployment["spec"].get("progressDeadlineSeconds") or math.inf
-        updated = datetime.fromisoformat(progressing["lastUpdateTime"].replace("Z", "+00:00"))
-        return float(deadline - (self.api.clock.wall() - updated.timestamp()))
-
-    def _watch_deadline(self, deployment: Document, status: Document) -> None:
-        if deployment["spec"].get("paused") or deployment["metadata"].get("deletionTimestamp"):
+    def _await_deadline(self, key: Key) -> None:
+        deployment = self.store.find("deployments", *key)
+        if deployment is None or deployment["spec"].get("paused"):
             return
-        for entry in status.get("conditions") or ():
-            if entry["type"] == "Progressing" and entry["reason"] not in (
-                "NewReplicaSetAvailable",
-                "ProgressDeadlineExceeded",
-            ):
-                left = self._deadline_left(deployment, entry)
-                if left < math.inf:
-                    raise RetryError(max(left, 1.0), "watching the progress deadline")
+        status = deployment.get("status") or {}
+        left = words.seconds_left(deployment, status, self.api.clock.wall())
+        if left is not None:
+            raise RetryError(left, "watching the progress deadline")
 
 
 def _owner_key(document: Document, kind: str) -> Iterable[Key]:
     reference = owner_of(document)
     if reference is not None and reference["kind"] == kind:
         yield namespace_of(document), reference["name"]
-
-
-def _key(document: Document) -> Key:
-    return document["metadata"]["namespace"], document["metadata"]["name"]
-
-
-def _plain_template(template: Document) -> Document:
-    """The template without the hash label, which only ReplicaSets carry."""
-    plain = copy.deepcopy(template)
-    labels = plain.get("metadata", {}).get("labels") or {}
-    labels.pop(HASH_LABEL, None)
-    return plain
-
-
-def _revision(replica_set: Document) -> int:
-    return int((replica_set["metadata"].get("annotations") or {}).get(REVISION) or 0)
-
-
-def _replicas(replica_set: Document) -> int:
-    return int(replica_set["spec"]["replicas"])
-
-
-def _count(replica_set: Document | None, name: str) -> int:
-    return int(((replica_set or {}).get("status") or {}).get(name) or 0)
-
-
-def _available(replica_set: Document) -> int:
-    return _count(replica_set, "availableReplicas")
-
-
-def _bounds(deployment: Document) -> tuple[int, int]:
-    """(surge, unavailable) in Pods: percentages of the replicas, surge up, unavailable down.
-
-    Source: deployment_util.go ResolveFenceposts: both 0 would stop the roll, so unavailable is 1.
-    """
-    spec = deployment["spec"]
-    rolling = spec["strategy"].get("rollingUpdate")
-    if spec["strategy"]["type"] == "Recreate" or rolling is None:
-        return 0, 0
-    surge = math.ceil(_resolve(rolling["maxSurge"], spec["replicas"]))
-    unavailable = math.floor(_resolve(rolling["maxUnavailable"], spec["replicas"]))
-    if not surge and not unavailable:
-        unavailable = 1
-    return surge, min(unavailable, spec["replicas"])
-
-
-def _resolve(value: int | str, total: int) -> float:
-    return value if isinstance(value, int) else int(value.rstrip("%")) * total / 100
-
-
-def _copied(deployment: Document) -> dict[str, str]:
-    """The annotations that go to the current ReplicaSet."""
-    annotations = deployment["metadata"].get("annotations") or {}
-    return {name: value for name, value in annotations.items() if name not in NOT_COPIED}
-
-
-def _sizes(deployment: Document) -> dict[str, str]:
-    surge, _ = _bounds(deployment)
-    wanted = deployment["spec"]["replicas"]
-    return {DESIRED: str(wanted), MAXIMUM: str(wanted + surge)}

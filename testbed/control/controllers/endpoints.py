@@ -1,56 +1,97 @@
 """Endpoints (v1, deprecated): the Pods behind every Service with a selector, in one object.
 
-Source: pkg/controller/endpoint/endpoints_controller.go, pkg/api/v1/endpoints/util.go.
+Source: pkg/controller/endpoint/endpoints_controller.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import math
+from collections.abc import Iterable
 
 from testbed.api.documents import Document
-from testbed.api.objects import LABEL_HEADLESS, Pod, Service, family_of
-from testbed.control.controllers.base import Controller, Key
+from testbed.api.objects import IPV4, LABEL_HEADLESS, Pod, Service, family_of
+from testbed.api.subsets import repack
+from testbed.control.controllers.base import ClusterApi, Controller, Key
 from testbed.control.controllers.endpointslice import selecting, target_port
+from testbed.control.controllers.mirroring import LEADER
+from testbed.control.controllers.triggers import TRIGGER_TIME, TriggerTimes
 from testbed.control.pods import TERMINAL_PHASES
-from testbed.control.store import Event
+from testbed.control.store import Event, EventType, NotFoundError
 
 LABEL_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 MANAGER = "endpoint-controller"
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 MAX_ADDRESSES = 1000
-#: Annotations that are about a moment, not the object.
-TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 
 
 class EndpointsController(Controller):
     resources = ("services", "pods", "endpoints")
 
+    def __init__(self, api: ClusterApi) -> None:
+        super().__init__(api)
+        self._triggers = TriggerTimes()
+        self._gone: set[Key] = set()
+
     def keys_for(self, event: Event) -> Iterable[Key]:
         if event.resource == "pods":
-            return selecting(self.store, event)
-        return super().keys_for(event)
+            yield from selecting(self.store, event)
+            return
+        for key in super().keys_for(event):
+            if event.resource == "services" and event.type is EventType.DELETED:
+                self._gone.add(key)
+            yield key
 
     def reconcile(self, key: Key) -> None:
+        """Write the Endpoints of one Service; those of one without a selector are the user's."""
         service = self.store.find("services", *key)
         found = self.store.find("endpoints", *key)
         if service is None:
+            self._leave(key, found)
             return
-        if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
-            return
+        self._gone.discard(key)
         view = Service.from_document(service)
-        subsets, truncated = desired_subsets(view, self.store.list("pods", key[0]))
+        if not view.selector or view.type == "ExternalName":
+            return
+        selector = view.selector.items()
+        chosen = [
+            pod
+            for pod in self.store.list("pods", key[0])
+            if selector <= (pod["metadata"].get("labels") or {}).items()
+        ]
+        trigger = self._triggers.take(service, chosen)
+        subsets, truncated = truncate(desired_subsets(view, chosen))
         labels = {k: v for k, v in view.labels.items() if k != LABEL_HEADLESS}
         labels[LABEL_MANAGED_BY] = MANAGER
-        if view.headless:
+        if view.headless or not view.cluster_ips:
             labels[LABEL_HEADLESS] = ""
-        annotations = {
-            k: v
-            for k, v in ((found or {"metadata": {}})["metadata"].get("annotations") or {}).items()
-            if k not in (TRIGGER_TIME, OVER_CAPACITY)
-        }
-        if truncated:
-            annotations[OVER_CAPACITY] = "truncated"
+        old = (found or {"metadata": {}})["metadata"]
+        annotations = dict(old.get("annotations") or {})
+        if (
+            found is not None
+            and [_trimmed(subset) for subset in found.get("subsets") or ()] == subsets
+            and old.get("labels") == labels
+            and (OVER_CAPACITY in annotations) is truncated
+        ):
+            return
+        for name, value in ((TRIGGER_TIME, trigger), (OVER_CAPACITY, "truncated" * truncated)):
+            annotations.pop(name, None)
+            if value:
+                annotations[name] = value
         self._write(key, found, subsets, labels, annotations)
+
+    def _leave(self, key: Key, found: Document | None) -> None:
+        """The Service is gone, and its Endpoints with it."""
+        self._triggers.forget(key)
+        gone = key in self._gone
+        self._gone.discard(key)
+        if (
+            gone
+            and found is not None
+            and LEADER not in (found["metadata"].get("annotations") or {})
+        ):
+            with contextlib.suppress(NotFoundError):
+                self.api.delete("endpoints", *key)
 
     def _write(
         self,
@@ -70,58 +111,70 @@ class EndpointsController(Controller):
             wanted["subsets"] = subsets
         if found is None:
             self.api.create("endpoints", wanted)
-        elif wanted != found:
+        else:
             self.api.update("endpoints", wanted)
 
 
-def desired_subsets(service: Service, pods: Iterable[Document]) -> tuple[list[Document], bool]:
-    """Addresses grouped by the ports they serve, and whether there were too many.
+def desired_subsets(service: Service, pods: Iterable[Document]) -> list[Document]:
+    """The addresses of the Pods that a Service selects, grouped by the ports that they serve.
 
     Only the Service's primary family; Pods that are ending are left out unless
     publishNotReadyAddresses.
     """
-    groups: dict[tuple[tuple[tuple[str, object], ...], ...], list[tuple[Document, bool]]] = {}
-    selector = service.selector or {}
-    for document in pods:
-        pod = Pod.from_document(document)
-        if not selector.items() <= pod.labels.items() or pod.phase in TERMINAL_PHASES:
-            continue
-        if pod.terminating and not service.publish_not_ready:
+    loose: list[Document] = []
+    for pod in map(Pod.from_document, pods):
+        if pod.phase in TERMINAL_PHASES or (pod.terminating and not service.publish_not_ready):
             continue
         address = _address(service, pod)
         if address is None:
             continue
-        ports = tuple(tuple(port.items()) for port in _ports(service, pod))
-        if not ports and service.ports:
-            continue
         ready = service.publish_not_ready or pod.ready
-        groups.setdefault(ports, []).append((address, ready))
-    return _subsets(groups)
+        state = "addresses" if ready else "notReadyAddresses"
+        if service.ports:
+            loose += [{state: [address], "ports": [port]} for port in _ports(service, pod)]
+        elif service.headless:
+            loose.append({state: [address]})
+    return [_trimmed(subset) for subset in repack(loose)]
 
 
-def _subsets(
-    groups: Mapping[tuple[tuple[tuple[str, object], ...], ...], list[tuple[Document, bool]]],
-) -> tuple[list[Document], bool]:
-    everyone = [ready for members in groups.values() for _, ready in members]
-    room = {True: MAX_ADDRESSES, False: max(0, MAX_ADDRESSES - sum(everyone))}
-    subsets = []
-    for ports, members in groups.items():
-        subset: Document = {}
-        for name, state in (("addresses", True), ("notReadyAddresses", False)):
-            chosen = [address for address, ready in members if ready is state][: room[state]]
-            room[state] -= len(chosen)
-            if chosen:
-                subset[name] = sorted(chosen, key=lambda address: str(address["ip"]))
-        if subset and ports:
-            subset["ports"] = [dict(port) for port in ports]
-        if subset:
-            subsets.append(subset)
-    return subsets, len(everyone) > MAX_ADDRESSES
+def _trimmed(subset: Document) -> Document:
+    """A subset whose unnamed port says nothing of a name, as the API answers it."""
+    if not subset.get("ports"):
+        return subset
+    ports = [{k: v for k, v in p.items() if (k, v) != ("name", "")} for p in subset["ports"]]
+    return {**subset, "ports": ports}
+
+
+def truncate(subsets: list[Document]) -> tuple[list[Document], bool]:
+    """At most 1000 addresses, ready ones first, from each subset in proportion; whether it cut.
+
+    Source: truncateEndpoints.
+    """
+    ready, unready = (
+        sum(len(subset.get(name) or ()) for subset in subsets)
+        for name in ("addresses", "notReadyAddresses")
+    )
+    if ready + unready <= MAX_ADDRESSES:
+        return subsets, False
+    cut, total, room = "notReadyAddresses", unready, MAX_ADDRESSES - ready
+    if ready > MAX_ADDRESSES:
+        cut, total, room = "addresses", ready, MAX_ADDRESSES
+    left, kept = room, []
+    for subset in subsets:
+        addresses = subset.get(cut) or []
+        share = min(math.ceil(len(addresses) / total * room), left, len(addresses))
+        left -= share
+        others = {
+            name: value
+            for name, value in subset.items()
+            if name != cut and not (cut == "addresses" and name == "notReadyAddresses")
+        }
+        kept.append({**others, cut: addresses[:share]} if share else others)
+    return [_trimmed(subset) for subset in repack(kept)], True
 
 
 def _address(service: Service, pod: Pod) -> Document | None:
-    family = service.ip_families[0] if service.ip_families else None
-    ip = next((ip for ip in pod.ips if family in (None, family_of(ip))), None)
+    ip = next((ip for ip in pod.ips if family_of(ip) == _family(service, pod)), None)
     if ip is None:
         return None
     address: Document = {"ip": ip}
@@ -135,6 +188,15 @@ def _address(service: Service, pod: Pod) -> Document | None:
     return address
 
 
+def _family(service: Service, pod: Pod) -> str:
+    """The family of the Service's Endpoints. Source: podToEndpointAddressForService."""
+    if service.ip_families:
+        return service.ip_families[0]
+    if service.cluster_ips and not service.headless:
+        return family_of(service.cluster_ips[0])
+    return family_of(pod.ips[0]) if pod.ips else IPV4
+
+
 def _ports(service: Service, pod: Pod) -> list[Document]:
     found = []
     for port in service.ports:
@@ -143,7 +205,7 @@ def _ports(service: Service, pod: Pod) -> list[Document]:
             continue
         entry: Document = {"name": port.name} if port.name else {}
         entry |= {"port": number, "protocol": port.protocol}
-        if port.app_protocol:
+        if port.app_protocol is not None:
             entry["appProtocol"] = port.app_protocol
         found.append(entry)
     return found

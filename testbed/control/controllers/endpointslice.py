@@ -1,7 +1,8 @@
 """EndpointSlice: the Pods behind every Service with a selector, in slices of at most 100.
 
-Source: staging/src/k8s.io/endpointslice (reconciler.go, utils.go) of Kubernetes 1.36. What a slice
-should hold is computed purely (`desired_endpoints`); packing keeps slices stable.
+Source: pkg/controller/endpointslice, staging/src/k8s.io/endpointslice (reconciler.go, utils.go) of
+Kubernetes 1.36. What a slice should hold is computed purely (`desired_endpoints`); packing keeps
+slices stable.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.objects import (
+    IPV4,
+    IPV6,
     LABEL_HEADLESS,
     LABEL_SERVICE_NAME,
     LABEL_ZONE,
@@ -19,21 +22,31 @@ from testbed.api.objects import (
     family_of,
 )
 from testbed.control.controllers import hints
+from testbed.control.controllers.addresses import canonical
 from testbed.control.controllers.base import (
     ClusterApi,
     Controller,
     Key,
-    is_owned_by,
+    RetryError,
     owner_reference,
 )
-from testbed.control.controllers.packing import PortMap, identity, pack, write_packing
-from testbed.control.pods import TERMINAL_PHASES
+from testbed.control.controllers.packing import (
+    LABEL_MANAGED_BY,
+    RESERVED_LABELS,
+    Identity,
+    Packing,
+    identity,
+    pack,
+    write,
+)
+from testbed.control.controllers.port_map import PortMap, SlicePort, port_map
+from testbed.control.controllers.triggers import TriggerTimes
+from testbed.control.pods import TERMINAL_PHASES, is_terminating
 from testbed.control.store import Event, Store
 
-LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
-#: Labels that the controller sets itself and never copies from the Service.
-RESERVED_LABELS = (LABEL_SERVICE_NAME, LABEL_MANAGED_BY, LABEL_HEADLESS)
+#: Seconds until a Service is looked at again whose Pods name a Node that isn't there.
+MISSING_NODE_RETRY = 1.0
 
 
 class EndpointSliceController(Controller):
@@ -41,7 +54,8 @@ class EndpointSliceController(Controller):
 
     def __init__(self, api: ClusterApi) -> None:
         super().__init__(api)
-        #: The last Event about topology hints, by Service uid and family.
+        self._triggers = TriggerTimes()
+        #: The last Event about topology hints, and about missing Nodes, by Service uid and subject.
         self._told: dict[tuple[str, str], str] = {}
 
     def keys_for(self, event: Event) -> Iterable[Key]:
@@ -50,75 +64,85 @@ class EndpointSliceController(Controller):
         elif event.resource == "pods":
             yield from selecting(self.store, event)
         elif event.resource == "endpointslices":
-            labels = event.object["metadata"].get("labels") or {}
-            if labels.get(LABEL_MANAGED_BY) == MANAGER and LABEL_SERVICE_NAME in labels:
-                yield namespace_of(event.object), labels[LABEL_SERVICE_NAME]
+            for state in (event.old, event.object):
+                labels = ((state or {}).get("metadata") or {}).get("labels") or {}
+                if labels.get(LABEL_MANAGED_BY) == MANAGER and LABEL_SERVICE_NAME in labels:
+                    yield namespace_of(event.object), labels[LABEL_SERVICE_NAME]
         elif event.old is None or _node_matters(event.old) != _node_matters(event.object):
             for service in self.store.list("services"):
                 yield namespace_of(service), name_of(service)
 
     def reconcile(self, key: Key) -> None:
-        service = self.store.find("services", *key)
-        owned = [
-            slice_
-            for slice_ in self.store.list("endpointslices", key[0])
-            if (slice_["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGER
-            and slice_["metadata"]["labels"].get(LABEL_SERVICE_NAME) == key[1]
-        ]
-        if service is None or service["metadata"].get("deletionTimestamp"):
-            # Garbage collection removes them with the Service; a namesake must not inherit them.
-            for slice_ in owned if service is None else ():
-                self.api.delete("endpointslices", key[0], name_of(slice_))
-            return
-        if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
-            for slice_ in owned:
-                self.api.delete("endpointslices", key[0], name_of(slice_))
-            return
-        strangers = [s for s in owned if not is_owned_by(s, service)]
-        for slice_ in strangers:
-            self.api.delete("endpointslices", key[0], name_of(slice_))
-        self._write(service, [s for s in owned if s not in strangers])
+        """Write the slices of one Service.
 
-    def _write(self, service: Document, existing: list[Document]) -> None:
+        What an ExternalName Service, or one without a selector, has of earlier days is left alone;
+        the slices of a Service that is gone are the garbage collector's.
+        """
+        service = self.store.find("services", *key)
+        if service is None:
+            self._triggers.forget(key)
+            return
         view = Service.from_document(service)
+        if not view.selector or view.type == "ExternalName":
+            return
+        chosen = [pod for pod in self.store.list("pods", key[0]) if _selects(view.selector, pod)]
+        trigger = self._triggers.take(service, chosen)
         nodes = {name_of(node): node for node in self.store.list("nodes")}
-        pods = self.store.list("pods", view.key.namespace)
-        wanted = desired_endpoints(view, pods, nodes)
-        if wants_zone_hints(view):
-            self._hint(service, wanted, nodes.values())
-        labels = slice_labels(view)
-        for family in view.ip_families:
+        wanted = desired_endpoints(view, chosen, nodes)
+        existing = self._existing(key)
+        for family in families(view):
             current = [s for s in existing if s["addressType"] == family]
-            plan = pack(wanted.get(family, {}), current, labels)
+            owned = [s for s in current if _is_owned(s, service)]
+            plan = pack(wanted.get(family, {}), owned, slice_labels(view))
+            self._hint(service, view, plan, nodes.values(), family)
             meta = {
                 "generateName": f"{name_of(service)}-",
                 "namespace": namespace_of(service),
-                "labels": labels,
                 "ownerReferences": [owner_reference(service)],
             }
-            write_packing(self.api, plan, family, meta)
-        for slice_ in existing:
-            if slice_["addressType"] not in view.ip_families:
-                self.api.delete("endpointslices", view.key.namespace, name_of(slice_))
+            write(self.api, plan, family, meta, trigger, creating=not is_terminating(service))
+            self._delete(s for s in current if s not in owned)
+        self._delete(s for s in existing if s["addressType"] not in families(view))
+        self._check_nodes(service, view, chosen, nodes)
+
+    def _existing(self, key: Key) -> list[Document]:
+        return [
+            slice_
+            for slice_ in self.store.list("endpointslices", key[0])
+            if (labels := slice_["metadata"].get("labels") or {}).get(LABEL_MANAGED_BY) == MANAGER
+            and labels.get(LABEL_SERVICE_NAME) == key[1]
+            and not is_terminating(slice_)
+        ]
+
+    def _delete(self, slices: Iterable[Document]) -> None:
+        for slice_ in slices:
+            self.api.delete("endpointslices", namespace_of(slice_), name_of(slice_))
 
     def _hint(
         self,
         service: Document,
-        wanted: Mapping[str, Mapping[PortMap, Mapping[str, Document]]],
+        view: Service,
+        plan: Packing,
         nodes: Iterable[Document],
+        family: str,
     ) -> None:
-        """Give ready endpoints the zones they are for, or nobody one; Events tell of a change."""
-        for family, groups in wanted.items():
-            ready = [e for group in groups.values() for e in group.values()]
-            ready = [e for e in ready if e["conditions"]["ready"]]
+        """Say which zone or node each endpoint is for; Events tell when Auto begins and ends."""
+        if wants_zone_hints(view):
             try:
-                zones = hints.zones_for(ready, hints.zone_ratios(nodes))
+                hints.add_auto(plan, hints.zone_ratios(nodes))
             except hints.NoHintsError as problem:
+                hints.remove(plan)
                 self._tell(service, "Warning", "TopologyAwareHintsDisabled", f"{problem}", family)
-                continue
-            for endpoint, zone in zip(ready, zones, strict=True):
-                endpoint["hints"] = {"forZones": [{"name": zone}]}
-            self._tell(service, "Normal", "TopologyAwareHintsEnabled", hints.ENABLED, family)
+            else:
+                self._tell(service, "Normal", "TopologyAwareHintsEnabled", hints.ENABLED, family)
+            return
+        if self._told.pop((view.uid, family), None) == hints.ENABLED:
+            message = f"{hints.DISABLED}, addressType: {family}"
+            self.api.event(service, "Warning", "TopologyAwareHintsDisabled", message)
+        if view.traffic_distribution is not None:
+            hints.add_close(plan, nodes=view.traffic_distribution == "PreferSameNode")
+        else:
+            hints.remove(plan)
 
     def _tell(self, service: Document, kind: str, reason: str, message: str, family: str) -> None:
         told = service["metadata"]["uid"], family
@@ -126,55 +150,99 @@ class EndpointSliceController(Controller):
             self._told[told] = message
             self.api.event(service, kind, reason, f"{message}, addressType: {family}")
 
+    def _check_nodes(
+        self,
+        service: Document,
+        view: Service,
+        chosen: Iterable[Document],
+        nodes: Mapping[str, Document],
+    ) -> None:
+        """Tell of Pods that were passed over because their Node isn't there; raises RetryError."""
+        if view.publish_not_ready:
+            return
+        full, problems = f"{view.key.namespace}/{view.key.name}", []
+        for pod in map(Pod.from_document, chosen):
+            if _is_listed(pod) and pod.node_name not in nodes:
+                problems.append(
+                    f"skipping Pod {pod.key.name} for Service {full}: Node {pod.node_name} "
+                    "Not Found"
+                )
+        message = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+        told = view.uid, "nodes"
+        if not problems:
+            self._told.pop(told, None)
+            return
+        if self._told.get(told) != message:
+            self._told[told] = message
+            text = f"Error updating Endpoint Slices for Service {full}: {message}"
+            self.api.event(service, "Warning", "FailedToUpdateEndpointSlices", text)
+        raise RetryError(MISSING_NODE_RETRY, message)
+
 
 def selecting(store: Store, event: Event) -> Iterable[Key]:
     """The Services that select, or selected, the Pod of an event."""
     namespace = namespace_of(event.object)
     states = [event.object, *([event.old] if event.old else [])]
-    labels = [state["metadata"].get("labels") or {} for state in states]
     for service in store.list("services", namespace):
         selector = service["spec"].get("selector")
-        if selector and any(selector.items() <= each.items() for each in labels):
+        if selector and any(_selects(selector, state) for state in states):
             yield namespace, name_of(service)
+
+
+def _selects(selector: Mapping[str, str], pod: Document) -> bool:
+    return selector.items() <= (pod["metadata"].get("labels") or {}).items()
+
+
+def _is_owned(slice_: Document, service: Document) -> bool:
+    """Whether the Service is an owner, by uid: a namesake isn't. Source: utils.go ownedBy."""
+    return any(
+        reference["uid"] == service["metadata"]["uid"] and reference["kind"] == "Service"
+        for reference in slice_["metadata"].get("ownerReferences") or ()
+    )
+
+
+def families(service: Service) -> tuple[str, ...]:
+    """The address types of the Service's slices. Source: utils.go getAddressTypesForService."""
+    if service.ip_families:
+        return service.ip_families
+    if service.cluster_ips and not service.headless:
+        return (family_of(service.cluster_ips[0]),)
+    return IPV4, IPV6
 
 
 def desired_endpoints(
     service: Service, pods: Iterable[Document], nodes: Mapping[str, Document]
-) -> dict[str, dict[PortMap, dict[str, Document]]]:
-    """family → ports → identity → endpoint document, for the Pods behind `service`.
+) -> dict[str, dict[PortMap, dict[Identity, Document]]]:
+    """family → ports → identity → endpoint document, for the Pods that `service` selects.
 
     Left out: Pods that ended, have no address of the family, or whose Node is gone (unless
-    publishNotReadyAddresses).
+    publishNotReadyAddresses). Endpoints carry no hints yet.
     """
-    wanted: dict[str, dict[PortMap, dict[str, Document]]] = {}
-    selector = service.selector or {}
-    for document in pods:
-        pod = Pod.from_document(document)
-        if not selector.items() <= pod.labels.items() or pod.phase in TERMINAL_PHASES:
-            continue
+    wanted: dict[str, dict[PortMap, dict[Identity, Document]]] = {}
+    for pod in map(Pod.from_document, pods):
         node = nodes.get(pod.node_name)
-        if node is None and not service.publish_not_ready:
+        if not _is_listed(pod) or (node is None and not service.publish_not_ready):
             continue
-        ports = tuple(_resolved_ports(service, pod))
-        for address in pod.ips:
-            family = family_of(address)
-            if family in service.ip_families and family not in _families_seen(pod, address):
+        ports = port_map(_resolved_ports(service, pod))
+        for family in families(service):
+            addresses = [a for ip in pod.ips if (a := canonical(ip)) and family_of(a) == family]
+            if addresses:
+                endpoint = _endpoint(service, pod, addresses, node)
                 group = wanted.setdefault(family, {}).setdefault(ports, {})
-                endpoint = _endpoint(service, pod, address, node)
                 group[identity(endpoint)] = endpoint
     return wanted
 
 
-def _families_seen(pod: Pod, address: str) -> set[str]:
-    """Families of the Pod's addresses before `address`: only the first of a family counts."""
-    return {family_of(a) for a in pod.ips[: pod.ips.index(address)]}
+def _is_listed(pod: Pod) -> bool:
+    """Whether the Pod can be an endpoint at all. Source: ShouldPodBeInEndpoints."""
+    return pod.phase not in TERMINAL_PHASES and bool(pod.ips)
 
 
-def _resolved_ports(service: Service, pod: Pod) -> Iterable[tuple[str, int, str, str]]:
+def _resolved_ports(service: Service, pod: Pod) -> Iterable[SlicePort]:
     for port in service.ports:
         number = target_port(port, pod)
         if number is not None:
-            yield port.name, number, port.protocol, port.app_protocol or ""
+            yield port.name, number, port.protocol, port.app_protocol
 
 
 def target_port(port: ServicePort, pod: Pod) -> int | None:
@@ -187,12 +255,11 @@ def target_port(port: ServicePort, pod: Pod) -> int | None:
     return None
 
 
-def _endpoint(service: Service, pod: Pod, address: str, node: Document | None) -> Document:
-    ready = service.publish_not_ready or (pod.ready and not pod.terminating)
+def _endpoint(service: Service, pod: Pod, addresses: list[str], node: Document | None) -> Document:
     endpoint: Document = {
-        "addresses": [address],
+        "addresses": sorted(addresses),
         "conditions": {
-            "ready": ready,
+            "ready": service.publish_not_ready or (pod.ready and not pod.terminating),
             "serving": pod.ready,
             "terminating": pod.terminating,
         },
@@ -212,22 +279,7 @@ def _endpoint(service: Service, pod: Pod, address: str, node: Document | None) -
         endpoint["zone"] = zone
     if pod.hostname and pod.subdomain == service.key.name:
         endpoint["hostname"] = pod.hostname
-    wanted = _distribution_hints(service, pod, zone, ready)
-    if wanted:
-        endpoint["hints"] = wanted
     return endpoint
-
-
-def _distribution_hints(service: Service, pod: Pod, zone: str | None, ready: bool) -> Document:
-    """Hints of trafficDistribution: each ready endpoint for its own zone, and node."""
-    if not ready or service.traffic_distribution is None or wants_zone_hints(service):
-        return {}
-    wanted: Document = {}
-    if zone:
-        wanted["forZones"] = [{"name": zone}]
-    if service.traffic_distribution == "PreferSameNode" and pod.node_name:
-        wanted["forNodes"] = [{"name": pod.node_name}]
-    return wanted
 
 
 def wants_zone_hints(service: Service) -> bool:
@@ -244,7 +296,7 @@ def slice_labels(service: Service) -> dict[str, str]:
     labels = {k: v for k, v in service.labels.items() if k not in RESERVED_LABELS}
     labels[LABEL_MANAGED_BY] = MANAGER
     labels[LABEL_SERVICE_NAME] = service.key.name
-    if service.headless:
+    if service.headless or not service.cluster_ips:
         labels[LABEL_HEADLESS] = ""
     return labels
 

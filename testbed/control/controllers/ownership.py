@@ -50,9 +50,9 @@ def claim(
     for each in api.store.list(resource, namespace_of(owner)):
         belongs = matches(selector, each["metadata"].get("labels")) and fits(each)
         if is_owned_by(each, owner):
-            if going or belongs:
+            if belongs:
                 claimed.append(each)
-            else:
+            elif not going:
                 _set_owner(api, resource, each, None)
         elif not going and belongs and owner_of(each) is None and pods.is_active(each):
             claimed.append(_set_owner(api, resource, each, owner))

@@ -1,45 +1,71 @@
 """How the endpoints of one Service and family are laid out in slices, with few writes.
 
-Source: staging/src/k8s.io/endpointslice/reconciler.go (reconcileByPortMapping). Pure but for
-`write_packing`.
+Source: staging/src/k8s.io/endpointslice/reconciler.go (reconcileByPortMapping, finalize). Pure but
+for `write`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.objects import LABEL_HEADLESS, LABEL_SERVICE_NAME
 from testbed.control.controllers.base import ClusterApi
+from testbed.control.controllers.port_map import PortMap, port_documents, ports_of
+from testbed.control.controllers.triggers import TRIGGER_TIME
 
 MAX_ENDPOINTS = 100
+LABEL_MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+#: Labels that the controller sets itself and never copies from the Service.
+RESERVED_LABELS = (LABEL_SERVICE_NAME, LABEL_MANAGED_BY, LABEL_HEADLESS)
 
-#: (name, port, protocol, appProtocol) of every port, in the Service's order: what groups endpoints
-#: into slices.
-PortMap: TypeAlias = tuple[tuple[str, int, str, str], ...]
+#: What makes an endpoint the same one in another state.
+Identity: TypeAlias = tuple[object, ...]
 
 
-def identity(endpoint: Document) -> str:
-    """What makes an endpoint the same one in another state: its target and its address."""
-    target = (endpoint.get("targetRef") or {}).get("name", "")
-    return f"{target}/{endpoint['addresses'][0]}"
+def identity(endpoint: Document) -> Identity:
+    """What makes an endpoint the same one in another state. Source: endpointset.go."""
+    target = endpoint.get("targetRef") or {}
+    addresses = tuple(sorted(endpoint["addresses"]))
+    name = target.get("namespace") or "", target.get("name") or ""
+    return *name, endpoint.get("hostname") or "", addresses
+
+
+@dataclass(eq=False)
+class Draft:
+    """A slice as it shall be; `document` is the stored one, None for one to make."""
+
+    document: Document | None
+    ports: PortMap
+    endpoints: list[Document]
+    labels: Mapping[str, str]
 
 
 @dataclass
 class Packing:
-    """What to do to the slices of one Service and family; endpoints as lists of documents."""
+    """What to do to the slices of one Service and family."""
 
-    create: list[tuple[PortMap, list[Document]]] = field(default_factory=list)
-    update: list[tuple[Document, PortMap, list[Document]]] = field(default_factory=list)
+    create: list[Draft] = field(default_factory=list)
+    update: list[Draft] = field(default_factory=list)
     delete: list[Document] = field(default_factory=list)
+    unchanged: list[Draft] = field(default_factory=list)
+
+    @property
+    def changing(self) -> list[Draft]:
+        return [*self.create, *self.update]
+
+    def touch(self, drafts: Sequence[Draft]) -> None:
+        """Write these unchanged slices after all."""
+        self.unchanged = [draft for draft in self.unchanged if draft not in drafts]
+        self.update += drafts
 
 
 def pack(
-    wanted: Mapping[PortMap, Mapping[str, Document]],
-    existing: list[Document],
+    wanted: Mapping[PortMap, Mapping[Identity, Document]],
+    existing: Sequence[Document],
     labels: Mapping[str, str],
-    annotations: Mapping[str, str] | None = None,
     limit: int = MAX_ENDPOINTS,
 ) -> Packing:
     """Bring the slices of one family to `wanted` (by `identity`), `limit` endpoints in each.
@@ -50,110 +76,135 @@ def pack(
     plan = Packing()
     by_ports: dict[PortMap, list[Document]] = {}
     for slice_ in existing:
-        by_ports.setdefault(_ports_of(slice_), []).append(slice_)
-    groups: dict[PortMap, Mapping[str, Document]] = dict(wanted) or {(): {}}
-    for ports, endpoints in groups.items():
-        slices = by_ports.pop(ports, [])
-        stale = [s for s in slices if not _has_meta(s, labels, annotations or {})]
-        _pack_group(plan, ports, endpoints, slices, stale, limit)
+        by_ports.setdefault(ports_of(slice_), []).append(slice_)
+    for ports, endpoints in wanted.items():
+        _pack_group(plan, ports, dict(endpoints), by_ports.pop(ports, []), labels, limit)
     plan.delete += [slice_ for slices in by_ports.values() for slice_ in slices]
-    # A slice to create takes the place of one to delete: one write instead of two.
-    while plan.create and plan.delete:
-        ports, members = plan.create.pop()
-        plan.update.append((plan.delete.pop(), ports, members))
+    if len(existing) == len(plan.delete) and not plan.create:
+        _keep_placeholder(plan, labels)
     return plan
 
 
 def _pack_group(
     plan: Packing,
     ports: PortMap,
-    wanted: Mapping[str, Document],
-    slices: list[Document],
-    stale: list[Document],
+    left: dict[Identity, Document],
+    slices: Sequence[Document],
+    labels: Mapping[str, str],
     limit: int,
 ) -> None:
-    left = dict(wanted)
-    touched: list[tuple[Document, list[Document]]] = []
-    unchanged: list[tuple[Document, list[Document]]] = []
+    touched: list[Draft] = []
+    unchanged: list[Draft] = []
     for slice_ in slices:
         before = slice_.get("endpoints") or []
-        kept = []
-        for endpoint in before:
-            new = left.pop(identity(endpoint), None)
-            if new is not None:
-                kept.append(new)
-        if before and not kept and (len(slices) > 1 or ports):
+        found = [(left.pop(identity(endpoint), None), endpoint) for endpoint in before]
+        draft = Draft(slice_, ports, [new for new, _ in found if new is not None], labels)
+        if before and not draft.endpoints:
             plan.delete.append(slice_)
-        elif kept != before or slice_ in stale:
-            touched.append((slice_, kept))
+        elif any(new is None or not alike(new, old) for new, old in found):
+            touched.append(draft)
+        elif _own_labels(slice_["metadata"].get("labels")) != _own_labels(labels):
+            draft.endpoints = list(before)
+            touched.append(draft)
         else:
-            unchanged.append((slice_, kept))
-    for _, members in sorted(touched, key=lambda entry: -len(entry[1])):
-        _fill(members, left, limit)
-    if 0 < len(left) < limit:
-        fitting = [entry for entry in unchanged if len(entry[1]) + len(left) <= limit]
-        if fitting:
-            chosen = max(fitting, key=lambda entry: len(entry[1]))
-            unchanged.remove(chosen)
-            _fill(chosen[1], left, limit)
-            touched.append(chosen)
-    plan.update += [(slice_, ports, members) for slice_, members in touched]
+            draft.endpoints = list(before)
+            unchanged.append(draft)
+    for draft in sorted(touched, key=lambda draft: -len(draft.endpoints)):
+        _fill(draft, left, limit)
     while left:
-        members = []
-        _fill(members, left, limit)
-        plan.create.append((ports, members))
-    if not wanted and not slices:
-        plan.create.append((ports, []))
+        target = _closest(unchanged, len(left), limit)
+        if target is None:
+            target = Draft(None, ports, [], labels)
+            plan.create.append(target)
+        else:
+            unchanged.remove(target)
+            touched.append(target)
+        _fill(target, left, limit)
+    plan.update += touched
+    plan.unchanged += unchanged
 
 
-def _has_meta(slice_: Document, labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
-    meta = slice_["metadata"]
-    return meta.get("labels") == labels and (meta.get("annotations") or {}) == annotations
+def _closest(unchanged: Sequence[Draft], count: int, limit: int) -> Draft | None:
+    """The slice that `count` endpoints more fill best; None where they fit in none."""
+    fitting = [d for d in unchanged if count < limit and len(d.endpoints) + count <= limit]
+    return max(fitting, key=lambda draft: len(draft.endpoints), default=None)
 
 
-def _fill(members: list[Document], left: dict[str, Document], limit: int) -> None:
-    while left and len(members) < limit:
-        members.append(left.pop(next(iter(left))))
+def _keep_placeholder(plan: Packing, labels: Mapping[str, str]) -> None:
+    """Leave the slice that stands for no endpoints, or make it."""
+    only = plan.delete[0] if len(plan.delete) == 1 else None
+    if only is None or only.get("endpoints") or only.get("ports"):
+        plan.create.append(Draft(None, (), [], labels))
+    elif only["metadata"].get("labels") == labels:
+        plan.delete.clear()
+        plan.unchanged.append(Draft(only, (), [], labels))
+    else:
+        plan.create.append(Draft(None, (), [], labels))
 
 
-def _ports_of(slice_: Document) -> PortMap:
-    return tuple(
-        (p.get("name") or "", p.get("port") or 0, p["protocol"], p.get("appProtocol") or "")
-        for p in slice_.get("ports") or ()
+def alike(new: Document, old: Document) -> bool:
+    """Whether an endpoint that stayed the same one needs no write. Hints are not looked at.
+
+    Source: EndpointsEqualBeyondHash.
+    """
+    names = "ready", "serving", "terminating"
+    was, now = old.get("conditions") or {}, new.get("conditions") or {}
+    return (
+        all(was.get(name) == now.get(name) for name in names)
+        and all(old.get(name) == new.get(name) for name in ("nodeName", "zone"))
+        and _target(old) == _target(new)
     )
 
 
-def port_documents(ports: PortMap) -> list[Document] | None:
-    documents: list[Document] = []
-    for name, port, protocol, app_protocol in ports:
-        document: Document = {"name": name, "port": port, "protocol": protocol}
-        if app_protocol:
-            document["appProtocol"] = app_protocol
-        documents.append(document)
-    return documents or None
+def _target(endpoint: Document) -> Document:
+    target = endpoint.get("targetRef") or {}
+    return {name: value for name, value in target.items() if name != "resourceVersion"}
 
 
-def write_packing(api: ClusterApi, plan: Packing, family: str, meta: Document) -> None:
-    """Carry a plan out; `meta` is the metadata of new slices, and its labels those of all."""
-    for slice_ in plan.delete:
-        api.delete("endpointslices", namespace_of(slice_), name_of(slice_))
-    for slice_, ports, endpoints in plan.update:
-        changed = {name: slice_["metadata"][name] for name in slice_["metadata"]}
-        changed["labels"] = meta["labels"]
-        changed.pop("annotations", None)
-        if meta.get("annotations"):
-            changed["annotations"] = meta["annotations"]
-        contents = {"ports": port_documents(ports), "endpoints": endpoints or None}
-        api.update("endpointslices", {**slice_, "metadata": changed, **contents})
-    for ports, endpoints in plan.create:
+def _own_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    return {k: v for k, v in (labels or {}).items() if k not in RESERVED_LABELS}
+
+
+def _fill(draft: Draft, left: dict[Identity, Document], limit: int) -> None:
+    while left and len(draft.endpoints) < limit:
+        draft.endpoints.append(left.pop(next(iter(left))))
+
+
+def write(
+    api: ClusterApi, plan: Packing, family: str, meta: Document, trigger: str, *, creating: bool
+) -> None:
+    """Carry a plan out; `meta` is the metadata of new slices.
+
+    A slice to make takes the place of one to delete: one write instead of two. None is made unless
+    `creating` (the Service is being deleted). `trigger` is the time that the slices are given.
+    """
+    gone, recycled = list(plan.delete), []
+    made = list(plan.create)
+    while made and gone:
+        recycled.append((gone.pop(0), made.pop()))
+    for draft in made if creating else ():
+        contents = {"ports": port_documents(draft.ports), "endpoints": draft.endpoints or None}
+        document = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice"}
+        new = _stamped({**meta, "labels": dict(draft.labels)}, trigger)
         api.create(
             "endpointslices",
-            {
-                "apiVersion": "discovery.k8s.io/v1",
-                "kind": "EndpointSlice",
-                "metadata": meta,
-                "addressType": family,
-                "ports": port_documents(ports),
-                "endpoints": endpoints or None,
-            },
+            {**document, "metadata": new, "addressType": family, **contents},
         )
+    updates = [(draft.document, draft) for draft in plan.update if draft.document is not None]
+    for old, draft in [*updates, *recycled]:
+        kept = dict(old["metadata"])
+        if draft.document is None:
+            kept.pop("annotations", None)
+        kept["labels"] = dict(draft.labels)
+        contents = {"ports": port_documents(draft.ports), "endpoints": draft.endpoints or None}
+        api.update("endpointslices", {**old, "metadata": _stamped(kept, trigger), **contents})
+    for slice_ in gone:
+        api.delete("endpointslices", namespace_of(slice_), name_of(slice_))
+
+
+def _stamped(meta: Document, trigger: str) -> Document:
+    """The metadata with the trigger time, or without one."""
+    others = {k: v for k, v in (meta.get("annotations") or {}).items() if k != TRIGGER_TIME}
+    annotations = {**others, TRIGGER_TIME: trigger} if trigger else others
+    meta = {name: value for name, value in meta.items() if name != "annotations"}
+    return {**meta, "annotations": annotations} if annotations else meta

@@ -1,19 +1,33 @@
 """ReplicaSet: as many active Pods of the template as `spec.replicas` says.
 
-Source: pkg/controller/replicaset.
+Source: pkg/controller/replicaset (replica_set.go, replica_set_utils.go), controller_utils.go.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 
-from testbed.api.documents import Document, namespace_of
+from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.status import StatusError
 from testbed.control import pods
 from testbed.control.controllers import ownership
-from testbed.control.controllers.base import Controller, Key, RetryError, is_owned_by
+from testbed.control.controllers.base import (
+    Controller,
+    Key,
+    RetryError,
+    is_owned_by,
+    matches,
+    namespace_is_ending,
+    owner_of,
+)
+from testbed.control.controllers.scale_down import Ranking
 from testbed.control.store import Event
+
+#: Pods that one pass makes or deletes at most.
+BURST = 500
+#: Seconds until Pods that couldn't be made are tried again.
+RETRY = 5.0
+FAILURE = "ReplicaFailure"
 
 
 class ReplicaSetController(Controller):
@@ -31,71 +45,120 @@ class ReplicaSetController(Controller):
             return
         owned = ownership.claim(self.api, replica_set)
         active = [pod for pod in owned if pods.is_active(pod)]
-        if not replica_set["metadata"].get("deletionTimestamp"):
-            self._scale(replica_set, active)
-            active = [pod for pod in self._owned(replica_set) if pods.is_active(pod)]
-        self._update_status(replica_set, active)
-
-    def _owned(self, replica_set: Document) -> list[Document]:
-        found = self.store.list("pods", namespace_of(replica_set))
-        return [pod for pod in found if is_owned_by(pod, replica_set)]
+        problem: StatusError | None = None
+        if not pods.is_terminating(replica_set):
+            try:
+                self._scale(replica_set, active)
+            except StatusError as error:
+                problem = error
+        self._update_status(key, problem)
 
     def _scale(self, replica_set: Document, active: list[Document]) -> None:
         missing = replica_set["spec"]["replicas"] - len(active)
-        for _ in range(missing):
-            pod = pods.from_template(replica_set["spec"]["template"], replica_set)
-            try:
-                made = self.api.create("pods", pod)
-            except StatusError as error:
-                self.api.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error}")
-                raise RetryError(5, str(error)) from None
-            name = made["metadata"]["name"]
-            self.api.event(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {name}")
-        for pod in sorted(active, key=_kept_longest)[: max(0, -missing)]:
-            name = pod["metadata"]["name"]
-            self.api.delete("pods", namespace_of(pod), name)
-            self.api.event(replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {name}")
+        if missing > 0:
+            self._create(replica_set, min(missing, BURST))
+        elif missing < 0:
+            for pod in self._ranking(replica_set).worst(active)[: min(-missing, BURST)]:
+                self._delete(replica_set, pod)
 
-    def _update_status(self, replica_set: Document, active: list[Document]) -> None:
-        """Write the counts; look again when a ready Pod will have been so for minReadySeconds."""
+    def _create(self, replica_set: Document, missing: int) -> None:
+        """Make Pods in batches of 1, 2, 4 …; a batch with a refusal is the last. slowStartBatch."""
+        batch = 1
+        while missing > 0:
+            problems = [
+                problem
+                for _ in range(min(batch, missing))
+                if (problem := self._create_one(replica_set)) is not None
+            ]
+            if problems:
+                raise problems[0]
+            missing -= batch
+            batch *= 2
+
+    def _create_one(self, replica_set: Document) -> StatusError | None:
+        pod = pods.from_template(replica_set["spec"]["template"], replica_set)
+        try:
+            made = self.api.create("pods", pod)
+        except StatusError as error:
+            if namespace_is_ending(error):
+                return None
+            self.api.event(replica_set, "Warning", "FailedCreate", f"Error creating: {error}")
+            return error
+        self.api.event(replica_set, "Normal", "SuccessfulCreate", f"Created pod: {name_of(made)}")
+        return None
+
+    def _delete(self, replica_set: Document, pod: Document) -> None:
+        try:
+            self.api.delete("pods", *pods.key_of(pod))
+        except StatusError as error:
+            self.api.event(replica_set, "Warning", "FailedDelete", f"Error deleting: {error}")
+            raise
+        self.api.event(replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
+
+    def _ranking(self, replica_set: Document) -> Ranking:
+        """How crowded nodes are with Pods of the same Deployment. getIndirectlyRelatedPods."""
+        namespace, owner = namespace_of(replica_set), owner_of(replica_set)
+        siblings = [
+            other
+            for other in self.store.list("replicasets", namespace)
+            if owner is not None and (owner_of(other) or {}).get("uid") == owner["uid"]
+        ]
+        selectors = [other["spec"]["selector"] for other in siblings or [replica_set]]
+        related = [
+            pod
+            for pod in self.store.list("pods", namespace)
+            if pods.is_active(pod)
+            and any(matches(each, pod["metadata"].get("labels")) for each in selectors)
+        ]
+        return Ranking(related, self.api.clock.wall())
+
+    def _update_status(self, key: Key, problem: StatusError | None) -> None:
+        """Write the counts; raises RetryError after a refusal, or where a ready Pod has to wait."""
+        replica_set = self.store.find("replicasets", *key)
+        if replica_set is None:
+            return
+        owned = [pod for pod in self.store.list("pods", key[0]) if is_owned_by(pod, replica_set)]
+        active = [pod for pod in owned if pods.is_active(pod)]
         now, minimum = self.api.clock.wall(), replica_set["spec"].get("minReadySeconds") or 0
         waits = [pods.seconds_until_available(pod, minimum, now) for pod in active]
         template = replica_set["spec"]["template"].get("metadata", {}).get("labels") or {}
-        labelled = [
-            pod
-            for pod in active
-            if template.items() <= (pod["metadata"].get("labels") or {}).items()
-        ]
-        changed = copy.deepcopy(self.store.get("replicasets", *_key(replica_set)))
-        status = {
-            "replicas": len(active),
-            "fullyLabeledReplicas": len(labelled),
+        counts = {
+            "fullyLabeledReplicas": sum(
+                template.items() <= (pod["metadata"].get("labels") or {}).items() for pod in active
+            ),
             "readyReplicas": sum(wait is not None for wait in waits),
             "availableReplicas": sum(wait == 0 for wait in waits),
-            "observedGeneration": changed["metadata"]["generation"],
         }
-        changed["status"] = {k: v for k, v in status.items() if v or k == "replicas"}
-        self.api.update("replicasets", changed, status=True)
-        pending = [wait for wait in waits if wait]
-        if pending:
+        status: Document = {
+            "replicas": len(active),
+            **{name: value for name, value in counts.items() if value},
+            "terminatingReplicas": sum(map(pods.is_ending, owned)),
+            "observedGeneration": replica_set["metadata"]["generation"],
+        }
+        if conditions := self._conditions(replica_set, len(active), problem):
+            status["conditions"] = conditions
+        if replica_set.get("status") != status:
+            self.api.update("replicasets", {**replica_set, "status": status}, status=True)
+        if problem is not None:
+            raise RetryError(RETRY, str(problem))
+        if pending := [wait for wait in waits if wait]:
             raise RetryError(min(pending), "waiting for minReadySeconds")
 
-
-def _key(document: Document) -> Key:
-    return document["metadata"]["namespace"], document["metadata"]["name"]
-
-
-def _kept_longest(pod: Document) -> tuple[bool, bool, bool, str]:
-    """Sorts the Pods to delete first to the front.
-
-    Without a node before with one, pending before running, unready before ready, then by age.
-    Source: controller_utils ActivePodsWithRanks.
-    """
-    status = pod.get("status") or {}
-    return (
-        bool(pod["spec"].get("nodeName")),
-        status.get("phase") == "Running",
-        pods.is_ready(pod),
-        # The newest goes first: timestamps sort as text, so invert them character by character.
-        "".join(chr(0x10FF - ord(c)) for c in pod["metadata"].get("creationTimestamp", "")),
-    )
+    def _conditions(
+        self, replica_set: Document, active: int, problem: StatusError | None
+    ) -> list[Document]:
+        """The conditions; a failure stays as it was told first, until all went well again."""
+        old = (replica_set.get("status") or {}).get("conditions") or []
+        if problem is None:
+            return [entry for entry in old if entry["type"] != FAILURE]
+        if any(entry["type"] == FAILURE for entry in old):
+            return list(old)
+        less = active < replica_set["spec"]["replicas"]
+        failure = {
+            "type": FAILURE,
+            "status": "True",
+            "lastTransitionTime": self.store.timestamp(),
+            "reason": "FailedCreate" if less else "FailedDelete",
+            "message": str(problem),
+        }
+        return [*old, failure]

@@ -28,7 +28,8 @@ class _Applied:
     """What the cloud was last told about a Service, and what it answered."""
 
     document: Document
-    targets: tuple[Target, ...]
+    #: None: the cloud couldn't keep them, it has to be told again.
+    targets: tuple[Target, ...] | None
     ingress: tuple[LoadBalancerIngress, ...]
 
 
@@ -46,6 +47,8 @@ class ServiceController(Controller):
         self._applied: dict[Key, _Applied] = {}
         self._delays: dict[Key, float] = {}
         self._pending: dict[Key, str] = {}
+        if cloud is not None:
+            cloud.refused = self._tell_again
 
     def keys_for(self, event: Event) -> Iterable[Key]:
         """A Service's own key; every load balancer's where the set of target nodes may differ."""
@@ -73,6 +76,13 @@ class ServiceController(Controller):
         except CloudError as error:
             raise self._failed(key, document, error) from None
         self._delays.pop(key, None)
+
+    def _tell_again(self, name: NamespacedName) -> None:
+        """The cloud couldn't keep a load balancer's targets; from here on it is a failed sync."""
+        key = name.namespace, name.name
+        if (applied := self._applied.get(key)) is not None:
+            applied.targets = None
+            self.requeue(key)
 
     def _ensure(self, cloud: Cloud, key: Key, document: Document) -> None:
         service = Service.from_document(document)

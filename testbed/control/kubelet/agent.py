@@ -21,7 +21,10 @@ from testbed.control.controllers.base import (
 from testbed.control.ipam import NodeAddresses
 from testbed.control.kubelet import echo_ports
 from testbed.control.kubelet.containers import Containers
+from testbed.control.kubelet.environment import PodFacts
 from testbed.control.kubelet.files import pod_files
+from testbed.control.kubelet.host_ports import HostPorts
+from testbed.control.kubelet.mounting import VolumeManager
 from testbed.control.kubelet.recall import recall
 from testbed.control.kubelet.runtime import PodRuntime, Sandbox
 from testbed.control.kubelet.state import Role, RunningPod, containers_of
@@ -38,7 +41,7 @@ SANDBOX_RETRY = 10.0
 class Kubelet(Controller):
     """Makes sandboxes, keeps containers running, sees Pods off, writes their status."""
 
-    resources = ("pods", "services", "nodes")
+    resources = ("pods", "services", "nodes", "configmaps", "secrets", "serviceaccounts")
 
     def __init__(
         self, api: ClusterApi, runtime: PodRuntime, node_resolver: ResolvConf = NO_RESOLVER
@@ -46,12 +49,15 @@ class Kubelet(Controller):
         super().__init__(api)
         self._runtime = runtime
         self.node_resolver = node_resolver
+        self.volumes = VolumeManager(api, runtime)
         self._running: dict[str, RunningPod] = {}
         self._addresses: dict[str, NodeAddresses] = {}
         self._nodes: dict[str, tuple[Document, Node]] = {}
         self._silent_since: dict[str, float] = {}
         self._deleted: list[str] = []
-        self._mapped: set[str] = set()
+        #: Seconds until a Pod without a sandbox is looked at again, by uid.
+        self._waits: dict[str, float] = {}
+        self._host_ports = HostPorts(api, runtime)
         #: Pods whose sandboxes go, and objects that go with them, at the end of a pass.
         self._leaving: list[RunningPod] = []
         self._ended: list[Key] = []
@@ -115,6 +121,9 @@ class Kubelet(Controller):
                 labels = pod["metadata"].get("labels") or {}
                 if any(echo_ports.selects(state, labels) for state in states):
                     yield namespace_of(pod), name_of(pod)
+        elif event.resource != "nodes":
+            named = event.resource, namespace_of(event.object), name_of(event.object)
+            yield from self.volumes.users_of(*named)
         elif event.old is None:
             for pod in self.store.list("pods"):
                 if pod["spec"].get("nodeName") == name_of(event.object):
@@ -154,7 +163,7 @@ class Kubelet(Controller):
                 if wait is not None:
                     again[key] = RetryError(max(wait, 0.001), "a container waits")
         self._remove_sandboxes()
-        self._map_host_ports()
+        self._host_ports.map(self._running.values())
         return again
 
     def _bring_on(self, document: Document) -> float | None:
@@ -163,7 +172,9 @@ class Kubelet(Controller):
         pod = self._running.get(document["metadata"]["uid"])
         if current is None or pod is None:
             self._finish_unstarted(current)
-            return SANDBOX_RETRY if current is not None and self._may_start(current) else None
+            if current is None or not self._may_start(current):
+                return None
+            return self._waits.get(current["metadata"]["uid"], SANDBOX_RETRY)
         if pods.is_terminating(current):
             return self._terminate(current, pod)
         return self._keep_running(current, pod)
@@ -179,7 +190,8 @@ class Kubelet(Controller):
         return wanted and uid not in self._running
 
     def _start(self, documents: Sequence[Document]) -> None:
-        sandboxes = [s for pod in documents if (s := self._sandbox_for(pod)) is not None]
+        mounted = [pod for each in documents if (pod := self._with_volumes(each)) is not None]
+        sandboxes = [s for pod in mounted if (s := self._sandbox_for(pod)) is not None]
         if not sandboxes:
             return
         failed = self._runtime.create(sandboxes)
@@ -193,10 +205,28 @@ class Kubelet(Controller):
                     "FailedCreatePodSandBox",
                     f"Failed to create pod sandbox: {reason}",
                 )
+                self._report_waiting(sandbox.document)
                 continue
+            self.volumes.give(sandbox.uid)
             self._running[sandbox.uid] = self._taken_up(sandbox, now)
-            if _has_host_ports(sandbox.document):
-                self._mapped.add(sandbox.node)
+            self._host_ports.changed(sandbox)
+
+    def _with_volumes(self, document: Document) -> Document | None:
+        """The Pod with all its volumes, set up; None where they can't be had yet."""
+        pod = self.volumes.complete(document)
+        wait = self.volumes.set_up(pod, self._facts(pod, ()))
+        if wait is None:
+            self._waits.pop(pod["metadata"]["uid"], None)
+            return pod
+        self._waits[pod["metadata"]["uid"]] = wait
+        self._report_waiting(document)
+        return None
+
+    def _facts(self, document: Document, addresses: tuple[str, ...]) -> PodFacts:
+        name = document["spec"]["nodeName"]
+        node, known = self._node(name), self._nodes[name][0]
+        allocatable = (known.get("status") or {}).get("allocatable") or {}
+        return PodFacts(document, addresses, internal_addresses(node), allocatable)
 
     def _taken_up(self, sandbox: Sandbox, now: str) -> RunningPod:
         """The Pod of a sandbox that is there now; an earlier kubelet's containers run already."""
@@ -250,8 +280,8 @@ class Kubelet(Controller):
     def _keep_running(self, document: Document, pod: RunningPod) -> float | None:
         if pod.over:
             return None
-        host_addresses = internal_addresses(self._node(pod.sandbox.node))
-        wait = self._containers.keep(document, pod, host_addresses)
+        facts = self._facts(document, pod.sandbox.addresses)
+        wait = _sooner(self.volumes.refresh(document, facts), self._containers.keep(facts, pod))
         if phase_of(document, pod) in pods.TERMINAL_PHASES:
             self._leave_sandbox(pod)
         else:
@@ -274,6 +304,7 @@ class Kubelet(Controller):
         for container in pod.containers.values():
             self._containers.forget(pod, container)
         pod.over = True
+        self.volumes.forget(pod.sandbox.uid)
         self._leaving.append(pod)
 
     def _remove_sandboxes(self) -> None:
@@ -283,27 +314,10 @@ class Kubelet(Controller):
             self._runtime.destroy([pod.sandbox.uid for pod in leaving])
         for pod in leaving:
             self._release(pod.sandbox)
-            if _has_host_ports(pod.sandbox.document):
-                self._mapped.add(pod.sandbox.node)
+            self._host_ports.changed(pod.sandbox)
         ended, self._ended = self._ended, []
         for key in ended:
             self.api.delete("pods", *key, grace=0)
-
-    def _map_host_ports(self) -> None:
-        """Bring the nodes whose Pods with hostPorts came or went to their mappings."""
-        for node in sorted(self._mapped):
-            mapped = [
-                (pod.sandbox.document, pod.sandbox.addresses)
-                for pod in self._running.values()
-                if pod.sandbox.node == node
-                and not pod.over
-                and not pod.sandbox.host_network
-                and _has_host_ports(pod.sandbox.document)
-            ]
-            problem = self._runtime.host_ports(node, mapped)
-            for document, _ in mapped if problem else ():
-                self.api.event(document, "Warning", "HostPortFailed", problem)
-        self._mapped.clear()
 
     # ending
 
@@ -336,7 +350,9 @@ class Kubelet(Controller):
         left: list[str] = []
         for uid in self._deleted:
             pod = self._running.get(uid)
+            self._waits.pop(uid, None)
             if pod is None:
+                self.volumes.forget(uid)
                 continue
             if self._is_heard(pod.sandbox.node):
                 self._leave_sandbox(pod)
@@ -346,6 +362,13 @@ class Kubelet(Controller):
         self._deleted = left
 
     # reporting
+
+    def _report_waiting(self, document: Document) -> None:
+        """The status of a Pod that has no sandbox yet."""
+        uid, node = document["metadata"]["uid"], document["spec"]["nodeName"]
+        sandbox = Sandbox(uid, pods.key_of(document), node, (), False, document)
+        started = (document.get("status") or {}).get("startTime") or self.store.timestamp()
+        self._report(document, RunningPod(sandbox, started, containers_of(document)))
 
     def _report(self, document: Document, pod: RunningPod) -> None:
         current = self.store.find("pods", *pod.sandbox.key)
@@ -364,14 +387,6 @@ def internal_addresses(node: Node) -> tuple[str, ...]:
         if kind == "InternalIP":
             found.setdefault(":" in address, address)
     return tuple(found.values())
-
-
-def _has_host_ports(document: Document) -> bool:
-    return any(
-        port.get("hostPort")
-        for container in document["spec"]["containers"]
-        for port in container.get("ports") or ()
-    )
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:

@@ -17,13 +17,17 @@ from testbed.control.kubelet.environment import (
     own_environment,
 )
 from testbed.control.kubelet.prober import LIVENESS, READINESS, STARTUP, Prober, Result
-from testbed.control.kubelet.runtime import PodRuntime
+from testbed.control.kubelet.runtime import Outcome, PodRuntime
 from testbed.control.kubelet.state import Container, Role, RunningPod, Stopping, should_run
 from testbed.control.kubelet.status import crash_loop
 
 #: What a container gets after a preStop hook that used the grace period up (s).
 MINIMUM_GRACE = 2.0
 DEFAULT_GRACE = 30.0
+#: How long a postStart hook may take (s of real time); kubelet has no limit.
+HOOK_TIMEOUT = 86400.0
+#: Why a container waits whose program can't be started.
+NOT_RUN = "RunContainerError"
 
 
 class Containers:
@@ -47,14 +51,12 @@ class Containers:
 
     # running
 
-    def keep(
-        self, document: Document, pod: RunningPod, host_addresses: tuple[str, ...]
-    ) -> float | None:
+    def keep(self, facts: PodFacts, pod: RunningPod) -> float | None:
         """Start what is to run now; returns the seconds until something may be started again.
 
         Init containers run one after the other; a sidecar has to have started before the next.
         """
-        facts = PodFacts(document, pod.sandbox.addresses, host_addresses)
+        document = facts.document
         main = pod.of(Role.MAIN)
         initialized = any(c.running or c.ended for c in main)
         policy = document["spec"].get("restartPolicy", "Always")
@@ -71,6 +73,8 @@ class Containers:
                 return _soonest(waits)
         for container in main:
             waits.append(self._keep_one(pod, container, facts, policy))
+            if container.starting:
+                break  # as kubelet, which starts one after the other and waits for the hook
         return _soonest(waits)
 
     def go_on(self, pod: RunningPod, running: Iterable[Container]) -> None:
@@ -100,7 +104,9 @@ class Containers:
             self._event(document, "Normal", "BackOff", message)
             self._event(document, "Warning", "Failed", "Error: ImagePullBackOff")
             container.waiting = "ImagePullBackOff", f"{message}: {container.waiting[1]}"
-        elif container.waiting is None and container.ended is not None:
+        elif container.ended is not None and (
+            container.waiting is None or container.waiting[0] == NOT_RUN
+        ):
             delay = container.not_before - container.ended.at
             container.waiting = crash_loop(container, document, delay)
             what = container.waiting[1].split("=", 1)[1].replace(" pod=", " in pod ", 1)
@@ -113,6 +119,8 @@ class Containers:
         problem = self._attempt(uid, container.spec, facts)
         if problem is not None:
             reason, message = problem
+            if reason == NOT_RUN:
+                return self._fail(document, container, message)
             container.waiting = problem
             wait = container.pull.after(0)
             container.not_before = now + wait
@@ -124,14 +132,66 @@ class Containers:
                 self._event(document, "Warning", "Failed", f"Error: {message}")
             return wait
         container.begin(now, self._api.store.timestamp())
-        image = container.spec.get("image")
-        self._event(
-            document, "Normal", "Pulled", f'Container image "{image}" already present on machine'
-        )
-        self._event(document, "Normal", "Created", f"Created container: {container.name}")
+        self._tell_created(document, container)
         self._event(document, "Normal", "Started", f"Started container {container.name}")
-        self._prober.begin(pod, container)
+        if container.hook is None:
+            self._prober.begin(pod, container)
+        else:
+            self._run_post_start(pod, container, container.hook)
         return None
+
+    def _run_post_start(self, pod: RunningPod, container: Container, hook: Document) -> None:
+        """Run the hook of a new run; where it fails, the container is killed.
+
+        Source: kuberuntime_container.go startContainer.
+        """
+        container.starting, container.started, container.ready = True, False, False
+        run = container.restarts
+
+        def ended(problem: str) -> None:
+            if not container.starting or container.restarts != run:
+                return  # that run is over
+            container.starting = False
+            document = pod.sandbox.document
+            if problem:
+                self._event(document, "Warning", "FailedPostStartHook", "PostStartHook failed")
+                self._event(document, "Normal", "Killing", "FailedPostStartHook")
+                self._begin_stopping(pod, container, _grace(document))
+            else:
+                container.come_up()
+                self._prober.begin(pod, container)
+            self._look_again(pod)
+
+        self._run_hook(pod, container, hook, HOOK_TIMEOUT, ended)
+
+    def _run_hook(
+        self, pod: RunningPod, container: Container, hook: Document, timeout: float, done: Outcome
+    ) -> None:
+        """Run a lifecycle hook. Source: lifecycle/handlers.go."""
+        if "sleep" in hook:
+            seconds = float((hook["sleep"] or {}).get("seconds") or 0)
+            self._api.clock.call_later(seconds, lambda: done(""))
+        elif "exec" in hook or "httpGet" in hook:
+            self._runtime.check(pod.sandbox.uid, container.spec, hook, timeout, done)
+        else:
+            done(f"invalid handler: {', '.join(hook)}")
+
+    def _fail(self, document: Document, container: Container, message: str) -> float:
+        """Its program can't be started: that counts as a run that has ended."""
+        container.fail(message, self._api.clock.now(), self._api.store.timestamp())
+        if should_run(container, document["spec"].get("restartPolicy", "Always")):
+            container.waiting = NOT_RUN, message
+        self._tell_created(document, container)
+        self._event(document, "Warning", "Failed", f"Error: {message}")
+        return max(0.0, container.not_before - self._api.clock.now())
+
+    def _tell_created(self, document: Document, container: Container) -> None:
+        image = container.spec.get("image")
+        told = f'Container image "{image}" already present on machine'
+        if self._runtime.stands_in(container.spec):
+            told = f'Image "{image}" is not in the image table; the echo application runs'
+        self._event(document, "Normal", "Pulled", told)
+        self._event(document, "Normal", "Created", f"Created container: {container.name}")
 
     def _attempt(self, uid: str, spec: Document, facts: PodFacts) -> tuple[str, str] | None:
         """Start it; returns (reason, message) where that isn't possible."""
@@ -189,15 +249,12 @@ class Containers:
 
         def ended(problem: str) -> None:
             if problem:
-                self._event(pod.sandbox.document, "Warning", "FailedPreStopHook", problem)
+                message = "PreStopHook failed"
+                self._event(pod.sandbox.document, "Warning", "FailedPreStopHook", message)
             stopping.hook_ended = True
             self._look_again(pod)
 
-        if "sleep" in hook:
-            seconds = float((hook["sleep"] or {}).get("seconds") or 0)
-            self._api.clock.call_later(seconds, lambda: ended(""))
-        else:
-            self._runtime.check(uid, container.spec, hook, grace, ended)
+        self._run_hook(pod, container, hook, grace, ended)
 
     def _go_on_stopping(self, pod: RunningPod, container: Container) -> float | None:
         stopping, uid = container.stopping, pod.sandbox.uid
@@ -262,7 +319,7 @@ class Containers:
 def _let_through(container: Container) -> bool:
     """Whether the containers after an init container may start."""
     if container.role is Role.SIDECAR:
-        return container.started
+        return container.started and not container.starting
     return container.ended is not None and container.ended.code == 0
 
 

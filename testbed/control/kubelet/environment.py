@@ -1,24 +1,25 @@
 """The environment variables of a container: service links, the downward API, maps and secrets.
 
-Pure. Source: pkg/kubelet/kubelet_pods.go (makeEnvironmentVariables), pkg/kubelet/envvars,
-third_party/forked/golang/expansion.
+Pure. Source: pkg/kubelet/kubelet_pods.go (makeEnvironmentVariables), pkg/kubelet/envvars.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from testbed.api import quantity
 from testbed.api.documents import Document, name_of, namespace_of
+from testbed.api.expansion import expand
 from testbed.api.objects import Service
 
 #: Finds an object by resource, namespace and name.
 Finder: TypeAlias = Callable[[str, str, str], Document | None]
 
-_REFERENCE = re.compile(r"\$\$|\$\(([^()]*)\)")
 #: Services that every Pod hears of, from namespace default. Source: kubelet_pods.go masterServices.
 _MASTER = "kubernetes"
 
@@ -29,11 +30,12 @@ class MissingReferenceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """What the downward API tells of a running Pod."""
+    """What the downward API tells of a running Pod; `allocatable` is its node's, by resource."""
 
     document: Document
     addresses: tuple[str, ...]
     host_addresses: tuple[str, ...]
+    allocatable: Mapping[str, str] = field(default_factory=dict)
 
 
 def environment(
@@ -63,29 +65,13 @@ def own_environment(
                 variables.update({prefix + name: value for name, value in data.items()})
     for entry in container.get("env") or ():
         if source := entry.get("valueFrom"):
-            value = _value_from(source, facts, namespace, find)
+            value = _value_from(source, container, facts, find)
             if value is not None:
                 variables[entry["name"]] = value
         else:
             known_now = {**(known or {}), **variables}
             variables[entry["name"]] = expand(entry.get("value") or "", known_now)
     return variables
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `$(NAME)`; unknown names stay, `$$` is a dollar sign."""
-
-    def replaced(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        return variables.get(match[1], match[0])
-
-    return _REFERENCE.sub(replaced, text)
-
-
-def expand_all(words: Sequence[str], variables: Mapping[str, str]) -> list[str]:
-    """`command` or `args` with their references replaced."""
-    return [expand(word, variables) for word in words]
 
 
 def service_links(document: Document) -> dict[str, str]:
@@ -139,9 +125,12 @@ def _data(kind: str, reference: Document, namespace: str, find: Finder) -> dict[
     return data
 
 
-def _value_from(source: Document, facts: PodFacts, namespace: str, find: Finder) -> str | None:
-    if "fieldRef" in source:
-        return field_value(source["fieldRef"]["fieldPath"], facts)
+def _value_from(source: Document, container: Document, facts: PodFacts, find: Finder) -> str | None:
+    namespace = namespace_of(facts.document)
+    if reference := source.get("fieldRef"):
+        return field_value(reference["fieldPath"], facts)
+    if reference := source.get("resourceFieldRef"):
+        return resource_value(reference, facts, container)
     for kind, reference in (("configmaps", "configMapKeyRef"), ("secrets", "secretKeyRef")):
         if wanted := source.get(reference):
             data = _data(kind, wanted, namespace, find)
@@ -153,8 +142,28 @@ def _value_from(source: Document, facts: PodFacts, namespace: str, find: Finder)
             raise MissingReferenceError(
                 f"couldn't find key {wanted['key']} in {what} {namespace}/{wanted.get('name')}"
             )
-    # resourceFieldRef: nothing limits a lab's Pods.
-    return "0"
+    raise MissingReferenceError(f"unsupported source of a value: {', '.join(source)}")
+
+
+def resource_value(reference: Document, facts: PodFacts, container: Document | None = None) -> str:
+    """A request or limit of a container, in units of the divisor, rounded up.
+
+    A limit that isn't there is what the node can give. Source: pkg/api/v1/resource/helpers.go
+    (ExtractContainerResourceValue, MergeContainerResourceLimits).
+    """
+    if name := reference.get("containerName"):
+        spec = facts.document["spec"]
+        everyone = [*spec["containers"], *(spec.get("initContainers") or ())]
+        container = next((each for each in everyone if each["name"] == name), None)
+        if container is None:
+            raise MissingReferenceError(f"container {name} not found")
+    kind, _, resource = str(reference.get("resource")).partition(".")
+    resources = (container or {}).get("resources") or {}
+    text = str((resources.get(kind) or {}).get(resource) or "0")
+    if kind == "limits" and not quantity.parse(text)[0]:
+        text = facts.allocatable.get(resource, "0")
+    divisor = quantity.parse(str(reference.get("divisor") or "1"))[0] or 1
+    return str(math.ceil(quantity.parse(text)[0] / divisor))
 
 
 def field_value(path: str, facts: PodFacts) -> str:
@@ -168,8 +177,8 @@ def field_value(path: str, facts: PodFacts) -> str:
         "metadata.namespace": namespace_of(document),
         "metadata.uid": str(meta.get("uid") or ""),
         "spec.nodeName": str(spec.get("nodeName") or ""),
-        "spec.serviceAccountName": str(spec.get("serviceAccountName") or ""),
-        "status.podIP": facts.addresses[0],
+        "spec.serviceAccountName": str(spec.get("serviceAccountName") or "default"),
+        "status.podIP": next(iter(facts.addresses), ""),
         "status.podIPs": ",".join(facts.addresses),
         "status.hostIP": next(iter(facts.host_addresses), ""),
         "status.hostIPs": ",".join(facts.host_addresses),

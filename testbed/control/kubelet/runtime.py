@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from testbed.api.documents import Document
+from testbed.api.volumes import HostPath, Volume
 from testbed.control.controllers.base import Key
 
 #: Told how a check or a hook went: "" for success, otherwise what went wrong.
@@ -64,6 +65,15 @@ class PodRuntime(Protocol):
 
         `environment` is asked only where a program is started.
         """
+
+    def check_path(self, volume: HostPath) -> str:
+        """What is wrong with a path of the machine, or "". Makes it where its type says so."""
+
+    def set_volumes(self, uid: str, volumes: Mapping[str, Volume]) -> None:
+        """The volumes of a sandbox, all of them, by name; those that run see the change."""
+
+    def stands_in(self, container: Document) -> bool:
+        """Whether the echo application runs in the place of an image that nobody knows."""
 
     def stop(self, uid: str, container: str) -> bool:
         """Ask a container to end (SIGTERM); True if it has ended already."""

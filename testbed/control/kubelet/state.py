@@ -11,6 +11,9 @@ from testbed.control.kubelet.runtime import Sandbox
 #: Delay before the second restart of a container (s), doubled each time up to the limit.
 BACKOFF_START = 10.0
 BACKOFF_LIMIT = 300.0
+#: The exit code of a program that could not be started, and when it began. Source: containerd.
+NOT_STARTED = 128
+NEVER = "1970-01-01T00:00:00Z"
 
 
 class Role(Enum):
@@ -29,12 +32,15 @@ class Ended:
     started: str
     finished: str
     at: float
+    reason: str = ""
+    message: str = ""
 
     @property
     def document(self) -> Document:
         return {
             "exitCode": self.code,
-            "reason": "Completed" if self.code == 0 else "Error",
+            "reason": self.reason or ("Completed" if self.code == 0 else "Error"),
+            **({"message": self.message} if self.message else {}),
             "startedAt": self.started,
             "finishedAt": self.finished,
         }
@@ -90,6 +96,8 @@ class Container:
     ready: bool = False
     started: bool = False
     stopping: Stopping | None = None
+    #: Its postStart hook is under way: until that has succeeded, it isn't reported as running.
+    starting: bool = False
 
     @property
     def name(self) -> str:
@@ -102,15 +110,32 @@ class Container:
         if self.ended is not None:
             self.restarts += 1
             self.last, self.ended = self.ended, None
+        self.starting = False
+        self.come_up()
+
+    def come_up(self) -> None:
+        """It runs: it is started and ready, unless a probe has to say so."""
         self.started = not self.spec.get("startupProbe")
         self.ready = self.started and not self.spec.get("readinessProbe")
+
+    @property
+    def hook(self) -> Document | None:
+        """Its postStart hook."""
+        found: Document | None = (self.spec.get("lifecycle") or {}).get("postStart")
+        return found
 
     def end(self, code: int, now: float, timestamp: str) -> None:
         """The run has ended."""
         self.ended = Ended(code, self.started_at, timestamp, now)
         self.not_before = now + self.crash.after(now - self.begun)
-        self.running = self.ready = self.started = False
+        self.running = self.ready = self.started = self.starting = False
         self.stopping = None
+
+    def fail(self, message: str, now: float, timestamp: str) -> None:
+        """A run that ended before it began: there is no such program."""
+        self.begin(now, timestamp)
+        self.end(NOT_STARTED, now, timestamp)
+        self.ended = Ended(NOT_STARTED, NEVER, timestamp, now, "StartError", message)
 
 
 @dataclass(slots=True)

@@ -29,14 +29,19 @@ def pod_status(
         "conditions": [],
         "hostIP": host_addresses[0] if host_addresses else "",
         "hostIPs": [{"ip": address} for address in host_addresses],
-        "podIP": pod.sandbox.addresses[0],
-        "podIPs": [{"ip": address} for address in pod.sandbox.addresses],
+        **_pod_ips(pod.sandbox.addresses),
         "startTime": pod.started,
         **({"initContainerStatuses": initial} if initial else {}),
         "containerStatuses": [_container_status(c, document) for c in pod.of(Role.MAIN)],
     }
     status["conditions"] = _conditions(document, pod, status, now)
     return status
+
+
+def _pod_ips(addresses: tuple[str, ...]) -> Document:
+    if not addresses:
+        return {}
+    return {"podIP": addresses[0], "podIPs": [{"ip": address} for address in addresses]}
 
 
 def phase_of(document: Document, pod: RunningPod) -> str:
@@ -48,7 +53,7 @@ def phase_of(document: Document, pod: RunningPod) -> str:
     if not initialized(pod):
         return "Pending"
     main = pod.of(Role.MAIN)
-    if any(not c.running and c.ended is None for c in main):
+    if any(c.ended is None and (c.starting or not c.running) for c in main):
         return "Pending"
     if any(c.running or should_run(c, policy) for c in main):
         return "Running"
@@ -90,7 +95,9 @@ def _conditions(document: Document, pod: RunningPod, status: Document, now: str)
     if status["phase"] == "Succeeded":
         initial = {"status": "True", "reason": "PodCompleted"}
     wanted = {
-        "PodReadyToStartContainers": {"status": "False" if pod.over else "True"},
+        "PodReadyToStartContainers": {
+            "status": "True" if pod.sandbox.addresses and not pod.over else "False"
+        },
         "Initialized": initial,
         "Ready": ready,
         "ContainersReady": containers,
@@ -152,7 +159,7 @@ def _container_status(container: Container, document: Document) -> Document:
 
 def _state(container: Container, document: Document, last: Document) -> tuple[Document, Document]:
     """(state, lastState): what it does now, and how the run before ended."""
-    if container.running:
+    if container.running and not container.starting:
         return {"running": {"startedAt": container.started_at}}, last
     if container.waiting is not None:
         reason, message = container.waiting

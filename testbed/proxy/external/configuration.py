@@ -66,9 +66,9 @@ def command_line(command: str, proxy: NodeProxy) -> Sequence[str]:
 def configuration(proxy: NodeProxy) -> Document:
     """A KubeProxyConfiguration (v1alpha1).
 
-    conntrack's limits are the host's, not the namespace's: 0 leaves them alone.
+    conntrack's limits are the host's, not the namespace's: 0 leaves them alone. Only the section of
+    the mode that is asked for is there: a kube-proxy before 1.29 knows no `nftables`.
     """
-    periods = {"syncPeriod": "30s", "minSyncPeriod": MIN_SYNC_PERIOD}
     return {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -79,6 +79,5 @@ def configuration(proxy: NodeProxy) -> Document:
         "healthzBindAddress": "0.0.0.0:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         "conntrack": {"maxPerCore": 0, "min": 0},
-        "iptables": dict(periods),
-        "nftables": dict(periods),
+        proxy.mode: {"syncPeriod": "30s", "minSyncPeriod": MIN_SYNC_PERIOD},
     }

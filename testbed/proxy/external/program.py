@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -26,10 +28,12 @@ HEALTH_PORT = 10256
 START_PATIENCE, END_PATIENCE = 30.0, 2.0
 #: Seconds until a proxy that has ended is started again: doubled up to the second.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
-#: A new program has this many seconds to change the node's rules for the first time; without a
-#: change (rules that are there already, or that don't go through nf_tables) it counts as started.
+#: A new program has this many seconds to write its first rules; without any (they don't go through
+#: nf_tables, say) it counts as started.
 FIRST_RULES = 5.0
 _POLL = 0.02
+#: Lines that say why a program ended, before the stacks that Go prints: klog's, a panic's.
+_WHY = re.compile(r"F\d{4} |panic: |fatal error: ")
 
 
 class Place(Namespace, Protocol):
@@ -46,7 +50,8 @@ class ExternalProxy:
 
     The program runs in the node's network namespace and a mount namespace of its own, with
     `environment` (the lab's marks) added to ours. It is started again, later and later, when it
-    ends by itself; `problem` then says how it ended.
+    ends by itself; `problem` then says how it ended, until it is healthy again. `report` is told,
+    and told "" when it has been started again.
     """
 
     def __init__(
@@ -56,9 +61,14 @@ class ExternalProxy:
         place: Place,
         loop: asyncio.AbstractEventLoop,
         environment: Mapping[str, str],
+        report: Callable[[str], None],
     ) -> None:
         self.facts = facts
         self.problem = ""
+        #: Whether an earlier process of the lab has started the program.
+        self.taken_over = False
+        self._report = report
+        self._printed_before = 0
         self._command = command
         self._place = place
         self._loop = loop
@@ -73,8 +83,9 @@ class ExternalProxy:
         self._restart: asyncio.TimerHandle | None = None
         self._netlink: NetlinkSocket = place.netlink(NETLINK_NETFILTER)
         self._worked = False
-        #: The rules' generation before a new program was started, and when that was.
-        self._before: tuple[int, float] | None = None
+        self._ends = 0
+        #: The rules before a new program was started, and when that was.
+        self._before: tuple[frozenset[tuple[int, str, int]], float] | None = None
 
     # the process
 
@@ -90,12 +101,14 @@ class ExternalProxy:
             program = shell.program_path(words[0])
         except FileNotFoundError:
             raise CannotRunError(f"proxy command: program {words[0]!r} isn't there") from None
-        if self._take_over():
+        self.taken_over = self._take_over()
+        if self.taken_over:
             return
         facts.config.write_text(json.dumps(configuration(facts), indent=2) + "\n")
-        self._before = self.generation(), self._loop.time()
+        self._before = dump.everything(self._netlink), self._loop.time()
         prefix = [*shell.namespace_prefix(self._place.fd), "unshare", "--mount", "--"]
         with facts.log.open("ab") as output:
+            self._printed_before = output.tell()
             self._process = shell.spawn(
                 [*prefix, program, *words[1:]], output=output, env=self._environment
             )
@@ -132,7 +145,9 @@ class ExternalProxy:
         self._forget()
         code = self._process.wait() if self._process is not None else None
         how = "ended" if code is None else f"ended with status {code}"
-        self.problem = f"proxy command {how}: {self.last_line()}"
+        self.problem = f"proxy command {how}: {self.last_words()}"
+        self._ends += 1
+        self._report(self.problem)
         self._restart = self._loop.call_later(self._pause, self._start_again)
         self._pause = min(LAST_PAUSE, 2 * self._pause)
 
@@ -141,37 +156,56 @@ class ExternalProxy:
             self.start()
         except TestbedError as error:
             self.problem = str(error)
+        self._report("")
 
-    def last_line(self) -> str:
-        """The last thing that it printed."""
+    def last_words(self) -> str:
+        """The last line that it printed, or the one that says why it ended."""
+        lines: list[str] = []
         with contextlib.suppress(OSError):
-            lines = self.facts.log.read_text(errors="replace").strip().splitlines()
-            return lines[-1] if lines else "it printed nothing"
-        return "it printed nothing"
+            printed = self.facts.log.read_bytes()[self._printed_before :]
+            lines = printed.decode(errors="replace").strip().splitlines()
+        reasons = [line for line in lines if _WHY.match(line)]
+        return (reasons[-1:] or lines[-1:] or ["it printed nothing"])[0]
+
+    def _kept_log(self) -> str:
+        """A copy of what it printed that outlives the lab."""
+        prefix = f"testbed-{self.facts.node}-proxy-"
+        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".log")
+        with open(descriptor, "wb") as copy, contextlib.suppress(OSError):
+            copy.write(self.facts.log.read_bytes())
+        return name
 
     async def ready(self) -> None:
         """Wait until it answers 200 on /healthz and has written its first rules.
 
-        Raises TestbedError where it takes too long, or ends without ever having been ready; one
-        that has been is started again meanwhile.
+        Raises TestbedError where it takes too long, or ends without having been ready; one that
+        has been gets one more start.
         """
         end = self._loop.time() + START_PATIENCE
         while not await self._healthy():
-            if self._pidfd < 0 and not self._worked:
-                raise TestbedError(f"{self.facts.node}: {self.problem} (see {self.facts.log})")
+            if self._pidfd < 0 and self._ends > self._worked:
+                raise TestbedError(f"{self.facts.node}: {self.problem} (see {self._kept_log()})")
             if self._loop.time() > end:
                 raise TestbedError(
                     f"{self.facts.node}: proxy command isn't healthy on port {HEALTH_PORT} after "
-                    f"{START_PATIENCE:g} s: {self.last_line()} (see {self.facts.log})"
+                    f"{START_PATIENCE:g} s: {self.last_words()} (see {self._kept_log()})"
                 )
             await asyncio.sleep(_POLL)
         self._worked = True
-        while self._before is not None:
-            generation, since = self._before
-            if self.generation() != generation or self._loop.time() > since + FIRST_RULES:
-                self._before = None
-            else:
-                await asyncio.sleep(_POLL)
+        self.problem, self._ends = "", 0
+        if self._before is not None:
+            await self._first_rules(*self._before)
+            self._before = None
+
+    async def _first_rules(self, before: frozenset[tuple[int, str, int]], since: float) -> None:
+        """Wait for rules that are not in `before`; empty chains (canaries) are none."""
+        seen = -1
+        while self._loop.time() <= since + FIRST_RULES:
+            if (current := self.generation()) != seen:
+                seen = current
+                if not dump.everything(self._netlink) <= before:
+                    return
+            await asyncio.sleep(_POLL)
 
     async def _healthy(self) -> bool:
         sock = self._place.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -22,7 +22,8 @@ from testbed.netlink import (
     Received,
     attributes,
 )
-from testbed.proxy.iptables.encode import Unencodable, accounting, counters_used, encode
+from testbed.proxy.iptables.encode import accounting, counters_used, encode
+from testbed.proxy.iptables.extensions import Unencodable
 from testbed.proxy.iptables.ruleset import BASE_CHAINS, Difference, Lines, RuleSet
 from testbed.proxy.kernel import dump
 from testbed.proxy.kernel.applier import NetlinkApplier

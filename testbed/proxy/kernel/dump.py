@@ -85,6 +85,15 @@ def userdata(netlink: NetlinkSocket, family: str, table: str) -> dict[str, list[
     return found
 
 
+def everything(netlink: NetlinkSocket) -> frozenset[tuple[int, str, int]]:
+    """Every rule in the namespace: (family's number, table, handle); rewritten, it is another."""
+    found = set()
+    for answer in netlink.request(GETRULE, NLM_F_DUMP, bytes(4)):
+        held = attributes(answer.payload, 4)
+        found.add((answer.payload[0], string(held[1]), _handle(held)))
+    return frozenset(found)
+
+
 def handles(netlink: NetlinkSocket, family: str, table: str, chain: str) -> list[int]:
     """The handles of a chain's rules, in order; none where the chain isn't there."""
     return [_handle(held) for held in _rules(netlink, family, table, chain)]

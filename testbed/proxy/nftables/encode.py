@@ -1,4 +1,4 @@
-"""The rules that `nft list` prints as nf_tables expressions, as nft 1.0.6 makes them.
+"""The rules that `nft list` prints, read word by word into nf_tables expressions.
 
 Only the language of the proxy's rules is known; anything else is Unencodable. Source: nftables
 src/netlink_linearize.c.
@@ -10,14 +10,14 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 
 from testbed.api.objects import IPV4, IPV6
 from testbed.netlink import attribute, be32, nested, text
 from testbed.proxy.kernel import expressions as nft
 from testbed.proxy.kernel.expressions import CMP_EQ, CMP_NEQ
-from testbed.proxy.kernel.messages import FAMILIES, Hook
+from testbed.proxy.kernel.messages import Hook
+from testbed.proxy.nftables import fields
 from testbed.proxy.nftables.encode_set import (
     JUMPS,
     MAP_TO_DATA,
@@ -48,10 +48,12 @@ _TOKEN = re.compile(r'"[^"]*"|[{},]|[^\s{},]+')
 _COMMENT = re.compile(r' comment "([^"]*)"')
 #: A type of user data that nft doesn't use.
 _RULE_DIGEST = 0x7B
-_CT_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
-_CT_STATUSES = {"snat": 0x10, "dnat": 0x20}
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "srcnat": 100}
 _HOOK = re.compile(r"type (\w+) hook (\w+) priority (?:(-?\d+)|(\w+)(?: ([-+]) (\d+))?)")
+_ADDRESS_PORT = {
+    IPV4: ("ipv4_addr", "inet_service"),
+    IPV6: ("ipv6_addr", "inet_service"),
+}
 #: ICMP's and ICMPv6's code for "port unreachable".
 _UNREACHABLE_PORT = {IPV4: 3, IPV6: 4}
 
@@ -147,23 +149,23 @@ class _Rule:
 
     def field(self, first: tuple[str, str]) -> None:
         """A packet's field, or several joined by dots; then what it is compared with."""
-        fields = [first]
+        joined = [first]
         while self.take_if("."):
-            fields.append((self.take(), self.take()))
+            joined.append((self.take(), self.take()))
         words = 0
-        for each in fields:
-            load, size = _load(self.family, each, words)
+        for each in joined:
+            load, size = fields.load(self.family, each, words)
             self.parts.append(load)
             words += size
         if self.take_if("vmap"):
             self.parts.append(
-                lookup(self.take().removeprefix("@"), destination=nft.REGISTER_VERDICT)
+                fields.lookup(self.take().removeprefix("@"), destination=nft.REGISTER_VERDICT)
             )
             return
         negated = self.take_if("!=")
         value = self.take()
         if value.startswith("@"):
-            self.parts.append(lookup(value[1:], negated=negated))
+            self.parts.append(fields.lookup(value[1:], negated=negated))
         elif value == "{":
             self.parts.append(self.address_set(first, negated))
         else:
@@ -178,7 +180,7 @@ class _Rule:
         if bits == 8 * len(packed):
             self.parts.append(nft.compare(packed, operator))
         elif bits % 8 == 0 and bits:
-            self.parts[-1] = _load_address(self.family, field[1], bits // 8)
+            self.parts[-1] = fields.load_address(self.family, field[1], bits // 8)
             self.parts.append(nft.compare(packed[: bits // 8], operator))
         else:
             mask = ((1 << bits) - 1 << 8 * len(packed) - bits).to_bytes(len(packed), "big")
@@ -190,7 +192,7 @@ class _Rule:
         name, number = self.allocate()
         made, elements = address_set(self.family, field[1], values)
         self.sets.append(AnonymousSet(name, number, made, elements))
-        return lookup(name, number=number, negated=negated)
+        return fields.lookup(name, number=number, negated=negated)
 
     def until_brace(self) -> Iterator[str]:
         """The words up to `}`, which is taken too."""
@@ -207,13 +209,13 @@ class _Rule:
             self.set_mark()
         else:
             self.expect("&")
-            mask = mark(self.take())
+            mask = fields.mark(self.take())
             operator = CMP_NEQ if self.take_if("!=") else CMP_EQ
             self.parts.append(nft.meta_load(nft.META_MARK) + nft.bitwise(mask, bytes(4)))
-            self.parts.append(nft.compare(mark(self.take()), operator))
+            self.parts.append(nft.compare(fields.mark(self.take()), operator))
 
     def set_mark(self) -> None:
-        operator, bits = self.take(), mark(self.take())
+        operator, bits = self.take(), fields.mark(self.take())
         if operator == "|":
             kept = bytes(byte ^ 0xFF for byte in bits)
         elif operator == "^":
@@ -225,24 +227,16 @@ class _Rule:
 
     def conntrack(self, word: str) -> None:
         key = self.take()
-        names, number = (_CT_STATES, 0) if key == "state" else (_CT_STATUSES, 2)
-        bits = sum(names[name] for name in self.take().split(","))
-        self.parts.append(_conntrack(number, bits))
+        self.parts.append(fields.conntrack(key, self.take().split(",")))
 
     def fib(self, word: str) -> None:
         side = self.take()
         self.expect("type", "local")
-        self.parts.append(
-            nft.expression("fib", be32(1, 1), be32(2, 3), be32(3, {"saddr": 1, "daddr": 2}[side]))
-            + nft.compare(struct.pack("=I", 2))
-        )
+        self.parts.append(fields.local_address(side))
 
     def interface(self, word: str) -> None:
-        key = nft.META_IIFNAME if word == "iifname" else nft.META_OIFNAME
-        operator = CMP_NEQ if self.take_if("!=") else CMP_EQ
-        name = self.take().strip('"')
-        packed = name[:-1].encode() if name.endswith("*") else struct.pack("16s", name.encode())
-        self.parts.append(nft.meta_load(key) + nft.compare(packed, operator))
+        negated = self.take_if("!=")
+        self.parts.append(fields.interface(word, self.take().strip('"'), negated))
 
     # Statements
 
@@ -302,7 +296,7 @@ class _Rule:
             + attribute(13, userdata)
         )
         self.sets.append(AnonymousSet(name, number, made, elements))
-        self.parts.append(lookup(name, number=number, destination=destination))
+        self.parts.append(fields.lookup(name, number=number, destination=destination))
 
     def dnat(self, word: str) -> None:
         """`dnat to ADDRESS:PORT`, or `dnat ip to numgen random mod N map { 0 : ADDRESS . PORT }`"""
@@ -325,12 +319,12 @@ class _Rule:
             self.parts.append(nft.immediate(packed, 1))
             self.parts.append(nft.immediate(int(port).to_bytes(2, "big"), 2))
             port_register = 2
-        self.parts.append(_nat(self.family, port_register))
+        self.parts.append(fields.nat(self.family, port_register))
 
     def update(self, word: str) -> None:
         name = self.take().removeprefix("@")
         self.expect("{")
-        load, _ = _load(self.family, (self.take(), self.take()), 0)
+        load, _ = fields.load(self.family, (self.take(), self.take()), 0)
         self.expect("}")
         self.parts.append(load)
         self.parts.append(nft.expression("dynset", be32(4, 1), be32(3, 1), text(1, name)))
@@ -359,72 +353,6 @@ _STATEMENTS: dict[str, Callable[[_Rule, str], None]] = {
     "update": _Rule.update,
     "comment": _Rule.skip_comment,
 }
-
-_ADDRESS_PORT = {
-    IPV4: ("ipv4_addr", "inet_service"),
-    IPV6: ("ipv6_addr", "inet_service"),
-}
-_ADDRESS_OFFSETS = {
-    (IPV4, "saddr"): 12,
-    (IPV4, "daddr"): 16,
-    (IPV6, "saddr"): 8,
-    (IPV6, "daddr"): 24,
-}
-
-
-@lru_cache(maxsize=64)
-def _load(family: str, field: tuple[str, str], words: int) -> tuple[bytes, int]:
-    """Load `field` behind `words` register words; also how many words it takes."""
-    if field[0] in ("ip", "ip6"):
-        size = 16 if family == IPV6 else 4
-        return _load_address(family, field[1], size, register(words)), size // 4
-    if field == ("meta", "l4proto"):
-        return nft.meta_load(nft.META_L4PROTO, register(words)), 1
-    if field == ("th", "dport"):
-        return nft.payload(nft.BASE_TRANSPORT, 2, 2, register(words)), 1
-    raise Unencodable(f"unknown field {' '.join(field)}")
-
-
-def _load_address(family: str, side: str, size: int, into: int = 1) -> bytes:
-    return nft.payload(nft.BASE_NETWORK, _ADDRESS_OFFSETS[family, side], size, into)
-
-
-def mark(word: str) -> bytes:
-    return struct.pack("=I", int(word, 0))
-
-
-@lru_cache(maxsize=64)
-def _conntrack(key: int, bits: int) -> bytes:
-    load = nft.expression("ct", be32(1, 1), be32(2, key))
-    return load + nft.bitwise(struct.pack("=I", bits), bytes(4)) + nft.compare(bytes(4), CMP_NEQ)
-
-
-@lru_cache(maxsize=16)
-def _nat(family: str, port_register: int) -> bytes:
-    """Destination NAT to the address in register 1 and the port in `port_register`."""
-    return nft.expression(
-        "nat",
-        be32(1, 1),
-        be32(2, FAMILIES[family]),
-        be32(3, 1),
-        be32(4, 1),
-        be32(5, port_register),
-        be32(6, port_register),
-        be32(7, 3),
-    )
-
-
-def lookup(
-    name: str, *, number: int = 0, destination: int | None = None, negated: bool = False
-) -> bytes:
-    """Look register 1 up in a set; with `destination` in a map, into that register."""
-    parts = [text(1, name), be32(2, 1)]
-    if destination is not None:
-        parts.append(be32(3, destination))
-    if number:
-        parts.append(be32(4, number))
-    parts.append(be32(5, 1 if negated else 0))
-    return nft.expression("lookup", *parts)
 
 
 def _numbered(entry: list[str]) -> tuple[int, str]:

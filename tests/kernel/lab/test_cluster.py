@@ -101,7 +101,7 @@ spec:
     with Cluster("single_node", name=f"prog-{os.getpid()}") as lab:
         lab.apply(manifest)
         (pod,) = lab.pods("shell")
-        log = lab.core.sandboxes.log_file(("default", "shell"), "c")
+        log = lab.core.sandboxes.logs.file(("default", "shell"), "c")
         deadline = time.monotonic() + 5
         while pod.ips[0] not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -113,7 +113,7 @@ def test_the_queries_are_in_the_logs_of_the_dns_pods(lab: Cluster) -> None:
     name = f"n{uuid.uuid4().hex[:8]}"
     lab.resolve("pod/caller", f"{name}.svc.cluster.local.", "A")
     logs = [
-        lab.core.sandboxes.log_file(("kube-system", pod), "coredns").read_text()
+        lab.core.sandboxes.logs.file(("kube-system", pod), "coredns").read_text()
         for pod in dns_pods(lab)
     ]
     lines = [line for text in logs for line in text.splitlines() if name in line]
@@ -170,7 +170,7 @@ def test_a_users_dns_program_gets_a_corefile_and_a_way_to_the_api(tmp_path: Path
     name = f"dnscmd-{uuid.uuid4().hex[:6]}"
     with Cluster("single_node", name=name, dns=True, api=True, dns_command=str(program)) as lab:
         logs = [
-            lab.core.sandboxes.log_file(("kube-system", pod), "coredns") for pod in dns_pods(lab)
+            lab.core.sandboxes.logs.file(("kube-system", pod), "coredns") for pod in dns_pods(lab)
         ]
         for _ in range(500):
             if all(log.read_text().endswith("\n") for log in logs):

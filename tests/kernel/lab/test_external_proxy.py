@@ -72,7 +72,9 @@ def test_a_proxy_that_dies_is_started_again_and_catches_up(lab: Cluster) -> None
     lab.apply(MANIFEST)
     assert int(pid_file.read_text().split()[0]) != process
     assert lab.exchange("node/w1", "svc/web").kind == "answered"
-    assert "ended with status -9" in "".join(lab.core.external.problems)
+    told = [event["message"] for event in lab.core.control.store.list("events")]
+    assert any("proxy command ended with status -9" in each for each in told)
+    assert lab.core.external.problems == []
 
 
 def test_another_mode_leaves_nothing_of_the_first(lab: Cluster) -> None:
@@ -89,6 +91,43 @@ def test_another_mode_leaves_nothing_of_the_first(lab: Cluster) -> None:
 def test_a_proxy_that_gives_up_is_quoted() -> None:
     with pytest.raises(TestbedError, match="status 3: no rules today"):
         cluster("sh -c 'echo no rules today; exit 3'")
+
+
+def test_what_kube_proxy_says_before_its_stacks_is_quoted() -> None:
+    """And the whole of it outlives the lab, in a file that the message names."""
+    script = (
+        "echo 'F1121 04:14:24 server.go:491] failed validate: only one CIDR allowed';"
+        "echo 'goroutine 1 [running]:'; exit 255"
+    )
+    with pytest.raises(TestbedError, match=r"status 255: F1121 .* only one CIDR") as ended:
+        cluster(f'sh -c "{script}"')
+    log = Path(str(ended.value).rpartition("(see ")[2].removesuffix(")"))
+    assert "goroutine 1" in log.read_text()
+    log.unlink()
+
+
+CANARY_FIRST = """
+import http.server, subprocess, sys, threading, time
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+server = http.server.HTTPServer(("0.0.0.0", 10256), Healthy)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+nft = lambda text: subprocess.run(["nft", "-f", "-"], input=text.encode(), check=True)
+nft("add table ip own; add chain ip own canary")
+time.sleep(1.5)
+nft("add rule ip own canary accept")
+time.sleep(3600)
+"""
+
+
+def test_empty_chains_are_no_rules(tmp_path: Path) -> None:
+    """kube-proxy is healthy and has made canary chains before it has written any rule."""
+    script = tmp_path / "proxy.py"
+    script.write_text(CANARY_FIRST)
+    with cluster(f"{shlex.quote(sys.executable)} {script}") as lab:
+        assert "accept" in lab.fabric.namespace("w1").run(["nft", "list", "table", "ip", "own"])
 
 
 def test_a_program_that_is_not_there_is_named() -> None:

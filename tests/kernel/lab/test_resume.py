@@ -60,7 +60,9 @@ spec:
   containers:
   - name: c
     image: busybox
-    command: [sh, -c, "while [ ! -e /tmp/%s ]; do sleep 0.05; done; exit 7"]
+    command: [sh, -c, "while [ ! -e /machine/%s ]; do sleep 0.05; done; exit 7"]
+    volumeMounts: [{name: machine, mountPath: /machine}]
+  volumes: [{name: machine, hostPath: {path: /tmp}}]
 """
 RESOURCES = "pods,services,endpointslices,deployments,replicasets,nodes,ipaddresses"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from testbed.cluster import Cluster
-from testbed.runtime.sandboxes import namespace_name
+from testbed.runtime.sandbox import namespace_name
 from tests.kernel.runtime.conftest import Kubectl
 
 pytestmark = pytest.mark.kernel

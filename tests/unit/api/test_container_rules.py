@@ -1,4 +1,4 @@
-"""Rules of containers, their resources and their security, as the API server's sources have them."""
+"""Rules of containers, their resources and their security, by the API server's sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .rules import answer, create, full, obj
 
 CONTAINER: Document = {"name": "c", "image": "x"}
 C = "spec.containers[0]"
-I = "spec.initContainers[0]"  # noqa: E741
+INIT = "spec.initContainers[0]"
 
 
 def pod(container: Document | None = None, **spec: Any) -> Document:
@@ -66,7 +66,7 @@ REFUSED: list[tuple[str, Document, str]] = [
     (
         "only a sidecar can be resized",
         init(resizePolicy=[{"resourceName": "cpu", "restartPolicy": "NotRequired"}]),
-        f'{I}.resizePolicy: Invalid value: [{{"ResourceName":"cpu",'
+        f'{INIT}.resizePolicy: Invalid value: [{{"ResourceName":"cpu",'
         '"RestartPolicy":"NotRequired"}]: must not be set for init containers',
     ),
     (
@@ -241,6 +241,12 @@ def test_pod_is_forbidden(rule: str, given: Document, expected: str) -> None:
 def test_amounts_are_rounded_up_to_a_thousandth() -> None:
     made, _ = create(resources(requests={"memory": "100500u", "cpu": "0.0001"}))
     assert made["spec"]["containers"][0]["resources"]["requests"] == {"memory": "101m", "cpu": "1m"}
+
+
+def test_a_huge_amount_is_an_amount() -> None:
+    amounts = {"memory": "1e40", "example.com/a": "1e40", "hugepages-2Mi": "1e40"}
+    made, _ = create(resources(limits=amounts, requests=amounts))
+    assert made["spec"]["containers"][0]["resources"]["limits"]["memory"] == "10e39"
 
 
 def test_a_pods_requests_are_its_containers_and_else_its_limits() -> None:

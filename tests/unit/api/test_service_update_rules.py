@@ -382,11 +382,12 @@ def test_a_change_can_be_undone_when_storing_fails() -> None:
     assert (pools[0].held(), pools[1].held()) == held
 
 
-def test_wrong_uid_is_a_conflict() -> None:
+def test_a_changed_uid_is_refused_twice() -> None:
     stored = Stored()
     stored.document["metadata"]["uid"] = "one"
     new = copy.deepcopy(stored.document)
     new["metadata"]["uid"] = "two"
     with pytest.raises(StatusError) as refused:
         stored.admission.update("services", new, stored.document)
-    assert (refused.value.code, refused.value.reason) == (409, "Conflict")
+    causes = [cause["message"] for cause in refused.value.details["causes"]]
+    assert causes == ['Invalid value: "two": field is immutable'] * 2

@@ -148,8 +148,8 @@ TABLE: list[tuple[Document, list[str]]] = [
     (
         svc(type="LoadBalancer", loadBalancerIP="::ffff:192.0.2.1"),
         [
-            'spec.loadBalancerIP: non-standard IP address "::ffff:192.0.2.1" will be considered '
-            'invalid in a future Kubernetes release: use "192.0.2.1"'
+            'spec.loadBalancerIP: non-standard IP address "::ffff:192.0.2.1" is invalid: '
+            'use "192.0.2.1"'
         ],
     ),
 ]

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
+from testbed.api.documents import Document
+from testbed.api.objects import Service
+from testbed.control.controllers.endpointslice import desired_endpoints
+from testbed.control.controllers.packing import identity, pack
+from testbed.control.controllers.port_map import port_map
+from testbed.control.controllers.triggers import TRIGGER_TIME
 from tests.unit.control.world import World, container, pod, service
 
 
@@ -96,16 +103,170 @@ def test_publish_not_ready_addresses_makes_terminating_pods_ready() -> None:
     assert endpoint["conditions"] == {"ready": True, "serving": True, "terminating": True}
 
 
-def test_losing_the_selector_leaves_only_the_mirror_of_the_endpoints() -> None:
+def change_service(world: World, **spec: Any) -> None:
+    changed = copy.deepcopy(world.store.get("services", "default", "web"))
+    for name, value in spec.items():
+        changed["spec"].pop(name, None)
+        if value is not None:
+            changed["spec"][name] = value
+    world.store.update("services", changed)
+    world.run()
+
+
+def owners(world: World) -> list[str]:
+    return sorted(s["metadata"]["ownerReferences"][0]["kind"] for s in world.slices("web"))
+
+
+def test_losing_the_selector_leaves_the_slices_and_adds_the_mirror_of_the_endpoints() -> None:
     world = World()
     world.create("services", service())
     world.create("pods", pod("web-0"))
-    changed = copy.deepcopy(world.store.get("services", "default", "web"))
-    del changed["spec"]["selector"]
-    world.store.update("services", changed)
+    change_service(world, selector=None)
+    assert owners(world) == ["Endpoints", "Service"]
+    world.delete("pods", "web-0", grace=0)
+    assert [len(s["endpoints"]) for s in world.slices("web")] == [1, 1]
+    change_service(world, selector={"app": "web"})
+    assert owners(world) == ["Service"]
+    assert world.endpoints("web") == []
+
+
+def test_becoming_an_external_name_leaves_the_slices() -> None:
+    world = World()
+    world.create("services", service())
+    world.create("pods", pod("web-0"))
+    change_service(world, type="ExternalName", externalName="example.org")
+    world.delete("pods", "web-0", grace=0)
+    assert len(world.endpoints("web")) == 1
+
+
+def test_the_slices_of_a_service_being_deleted_follow_its_pods() -> None:
+    world = World()
+    document = service()
+    document["metadata"]["finalizers"] = ["example.org/held"]
+    world.create("services", document)
+    world.create("pods", pod("web-0"))
+    world.delete("services", "web")
+    world.delete("pods", "web-0", grace=0)
+    assert world.endpoints("web") == []
+    world.create("pods", pod("web-1"))
+    assert len(world.endpoints("web")) == 1
+
+
+def test_slices_of_a_deleted_service_go_by_garbage_collection() -> None:
+    world = World()
+    world.create("services", service())
+    world.delete("services", "web")
+    assert world.slices("web") == []
+
+
+def test_ports_stand_in_the_order_of_their_hash() -> None:
+    world = World()
+    document = service()
+    document["spec"]["ports"] = [
+        {"name": name, "port": port, "targetPort": target, "protocol": protocol}
+        for name, port, target, protocol in (
+            ("alt", 8081, 9090, "TCP"),
+            ("http", 80, 8080, "TCP"),
+            ("udp", 53, 5353, "UDP"),
+        )
+    ]
+    world.create("services", document)
+    world.create("pods", pod("web-0"))
+    (slice_,) = world.slices("web")
+    want = sorted(slice_["ports"], key=lambda port: port_map_digest(port))
+    assert slice_["ports"] == want
+
+
+def port_map_digest(port: dict[str, Any]) -> int:
+    """The hash, once more and by hand: FNV-1a of the port as go-spew prints it."""
+    text = (
+        f"(v1.EndpointPort){{Name:(*string){port['name']} Protocol:(*v1.Protocol)"
+        f"{port['protocol']} Port:(*int32){port['port']} AppProtocol:(*string)<nil>}}"
+    )
+    value = 0x6C62272E07BB014262B821756295C58D
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x1000000000000000000013B) % 2**128
+    return value
+
+
+def test_endpoints_left_over_go_into_a_slice_with_room_after_new_slices() -> None:
+    ports = port_map([("", 80, "TCP", None)])
+    labels = {"a": "b"}
+
+    def endpoint(name: str) -> Document:
+        return {"addresses": [name], "conditions": {"ready": True}}
+
+    there = [endpoint(f"old-{i}") for i in range(40)]
+    slice_: Document = {
+        "metadata": {"name": "s", "labels": labels},
+        "ports": [{"name": "", "port": 80, "protocol": "TCP"}],
+        "endpoints": there,
+    }
+    wanted = {identity(e): e for e in [*there, *(endpoint(f"new-{i}") for i in range(150))]}
+    plan = pack({ports: wanted}, [slice_], labels)
+    assert [len(d.endpoints) for d in plan.create] == [100]
+    assert [len(d.endpoints) for d in plan.update] == [90]
+
+
+def test_an_annotation_on_a_slice_is_no_reason_to_write_and_stays() -> None:
+    world = World()
+    world.create("services", service())
+    world.create("pods", pod("web-0"))
+    (slice_,) = world.slices("web")
+    noted = copy.deepcopy(slice_)
+    noted["metadata"].setdefault("annotations", {})["note"] = "mine"
+    world.store.update("endpointslices", noted)
+    world.run()
+    world.create("pods", pod("web-1"))
+    (slice_,) = world.slices("web")
+    assert len(slice_["endpoints"]) == 2
+    assert slice_["metadata"]["annotations"]["note"] == "mine"
+
+
+def test_slices_say_when_their_change_began() -> None:
+    world = World()
+    made = world.create("services", service())
+    created = made["metadata"]["creationTimestamp"]
+    (slice_,) = world.slices("web")
+    assert slice_["metadata"]["annotations"] == {TRIGGER_TIME: created}
+    world.advance(60)
+    world.create("pods", pod("web-0"))
+    (slice_,) = world.slices("web")
+    assert slice_["metadata"]["annotations"][TRIGGER_TIME] > created
+    world.advance(60)
+    relabelled = copy.deepcopy(world.store.get("services", "default", "web"))
+    relabelled["metadata"]["labels"] = {"team": "a"}
+    world.store.update("services", relabelled)
     world.run()
     (slice_,) = world.slices("web")
-    assert slice_["metadata"]["ownerReferences"][0]["kind"] == "Endpoints"
+    assert "annotations" not in slice_["metadata"]
+    assert slice_["metadata"]["labels"]["team"] == "a"
+
+
+def test_a_pod_on_a_node_that_is_not_there_is_passed_over_and_said() -> None:
+    world = World()
+    world.create("services", service())
+    lost = pod("lost", nodeName="w9")
+    lost["status"] = {"podIPs": [{"ip": "10.244.9.9"}], "phase": "Running"}
+    world.create("pods", lost)
+    assert world.endpoints("web") == []
+    assert (
+        "Warning",
+        "FailedToUpdateEndpointSlices",
+        "Error updating Endpoint Slices for Service default/web: skipping Pod lost for Service "
+        "default/web: Node w9 Not Found",
+    ) in world.api.events
+
+
+def test_addresses_of_a_pod_are_written_as_go_prints_them() -> None:
+    world = World()
+    world.create("services", service(ipFamilies=["IPv6"]))
+    each = pod("web-0", nodeName="w1")
+    each["status"] = {"podIPs": [{"ip": "FD00:0:0::9"}], "phase": "Running"}
+    view = Service.from_document(service(ipFamilies=["IPv6"]))
+    wanted = desired_endpoints(view, [each], {"w1": world.store.get("nodes", "", "w1")})
+    (endpoint,) = next(iter(wanted["IPv6"].values())).values()
+    assert endpoint["addresses"] == ["fd00::9"]
 
 
 def test_a_slice_that_someone_edits_is_restored() -> None:

@@ -24,15 +24,14 @@ def of_the_controller(slices: list[Document]) -> list[Document]:
 
 
 def essence(slice_: Document) -> str:
-    """A slice without its name, uids, owner and the order of its endpoints."""
+    """A slice without its name, uids, owner and the order of its endpoints (that of a Go map)."""
     plain = copy.deepcopy(slice_)
     meta = {k: v for k, v in plain["metadata"].items() if k in ("namespace", "labels")}
     endpoints = plain.get("endpoints") or []
     for endpoint in endpoints:
         (endpoint.get("targetRef") or {}).pop("uid", None)
     endpoints.sort(key=lambda endpoint: endpoint["addresses"])
-    # Kubernetes orders ports by a hash of Go's memory layout.
-    ports = sorted(plain.get("ports") or [], key=lambda port: port["name"])
+    ports = plain.get("ports") or []
     return json.dumps([meta, plain["addressType"], ports, endpoints], sort_keys=True)
 
 

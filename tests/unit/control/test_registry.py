@@ -131,7 +131,8 @@ def test_an_update_of_a_missing_service_creates_it_and_of_a_slice_does_not(
     registry: Registry,
 ) -> None:
     assert registry.update(SERVICES, "default", "web", service()).created
-    error = refusal(registry.update, kind("endpointslices"), "default", "web", {"metadata": {}})
+    missing = {"metadata": {"name": "web"}}
+    error = refusal(registry.update, kind("endpointslices"), "default", "web", missing)
     assert error.code == 404
 
 

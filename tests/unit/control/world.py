@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.api.documents import Document
+from testbed.api.volumes import HostPath, Volume
 from testbed.clock import ManualClock
 from testbed.control import names
 from testbed.control.controllers.base import Manager
@@ -81,8 +82,13 @@ class FakeRuntime:
         self.sandboxes: dict[str, Sandbox] = {}
         self.ports: dict[str, set[tuple[str, int]]] = {}
         self.missing_images: set[str] = set()
+        self.missing_programs: set[str] = set()
+        self.unknown_images: set[str] = set()
         self.environments: dict[str, Mapping[str, str]] = {}
         self.problems: dict[str, str] = {}
+        self.bad_paths: dict[str, str] = {}
+        #: What Pods were given, by their names.
+        self.volumes: dict[str, Mapping[str, Volume]] = {}
         self.stubborn: set[str] = set()
         self.calls: list[str] = []
         self.checks: list[tuple[str, Document]] = []
@@ -113,9 +119,20 @@ class FakeRuntime:
         image = container["image"]
         if image in self.missing_images:
             return Problem("ErrImagePull", f"no image {image}")
+        if image in self.missing_programs:
+            return Problem("RunContainerError", f"no program in {image}")
         self.calls.append(f"start {container['name']}")
         self.environments[container["name"]] = environment()
         return None
+
+    def check_path(self, volume: HostPath) -> str:
+        return self.bad_paths.get(volume.path, "")
+
+    def set_volumes(self, uid: str, volumes: Mapping[str, Volume]) -> None:
+        self.volumes[self.sandboxes[uid].key[1]] = volumes
+
+    def stands_in(self, container: Document) -> bool:
+        return str(container["image"]) in self.unknown_images
 
     def stop(self, uid: str, container: str) -> bool:
         self.calls.append(f"stop {container}")

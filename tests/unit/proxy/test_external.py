@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,11 @@ def test_the_configuration_is_one_that_kube_proxy_reads() -> None:
     assert (read.mode, read.cluster_cidr) == ("nftables", PROXY.cluster_cidrs)
     assert document["hostnameOverride"] == "w1"
     assert document["clientConnection"]["kubeconfig"] == "/run/a b/kubeconfig"
+
+
+def test_only_the_mode_that_is_asked_for_has_a_section() -> None:
+    assert "iptables" not in configuration(PROXY)
+    assert configuration(replace(PROXY, mode="iptables"))["iptables"]["minSyncPeriod"] == "10ms"
 
 
 def test_the_limits_of_the_host_are_left_alone() -> None:

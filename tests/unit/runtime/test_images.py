@@ -55,10 +55,10 @@ def test_a_program_that_is_missing_names_its_package() -> None:
     )
 
 
-def test_a_command_that_is_missing_is_not_the_images_fault() -> None:
-    found = Images().resolve({"image": "busybox", "command": ["no-such-program"]})
-    assert isinstance(found, Refusal)
-    assert found.reason == "RunContainerError"
+def test_a_command_is_looked_for_in_the_container_and_not_on_the_machine() -> None:
+    found = Images().resolve({"image": "busybox", "command": ["/scripts/of-a-volume"]})
+    assert isinstance(found, Invocation)
+    assert found.argv == ("/scripts/of-a-volume",)
 
 
 def test_a_users_file_adds_to_the_table(tmp_path: Path) -> None:

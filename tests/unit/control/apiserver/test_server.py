@@ -180,6 +180,18 @@ def test_a_watch_hears_of_changes_as_they_come(live: Live) -> None:
     assert told(lines) == [("ADDED", "s0"), *[("MODIFIED", "s0")] * 3]
 
 
+def test_the_server_knows_who_has_been_told_everything(live: Live) -> None:
+    fill(live, 1)
+    seen = []
+
+    def act() -> None:
+        live.loop.call_soon(lambda: seen.append(live.server.watchers.told({"127.0.0.1"})))
+
+    watch(live, "resourceVersion=0", act, count=1)
+    assert seen == [{"services"}]
+    assert live.server.watchers.told({"192.0.2.1"}) == set()
+
+
 def test_a_watch_list_ends_its_first_part_with_a_bookmark(live: Live) -> None:
     fill(live, 2)
     query = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -46,6 +46,7 @@ class Memory:
         self.calls: list[tuple[str, tuple[str, ...]]] = []
         self.known: set[NamespacedName] = set()
         self.fails = ""
+        self.refused: Callable[[NamespacedName], None] = lambda key: None
 
     def ensure(self, service: Service, nodes: Sequence[Node]) -> tuple[LoadBalancerIngress, ...]:
         stored = self.store.get("services", service.key.namespace, service.key.name)
@@ -249,3 +250,36 @@ def test_without_a_cloud_the_service_stays_pending_and_one_event_says_why() -> N
     assert world.take() == ["NoCloudProvider"]
     assert world.service()["status"]["loadBalancer"] == {}
     assert "finalizers" not in world.service()["metadata"]
+
+
+def test_what_the_cloud_could_not_keep_is_told_again_until_it_holds(world: World) -> None:
+    world.take()
+    world.cloud.calls.clear()
+    world.cloud.fails = "no more rules"
+    world.cloud.refused(WEB)
+    world.run()
+    failed = ["UpdateLoadBalancerFailed", "SyncLoadBalancerFailed"]
+    assert world.api.events[0][0] == "Warning"
+    assert "no more rules" in world.api.events[0][2]
+    assert world.take() == failed
+    for wait in (5, 10):
+        world.api.clock.advance(wait - 1)
+        world.run()
+        assert world.take() == []
+        world.api.clock.advance(1)
+        world.run()
+        assert world.take() == failed
+    world.cloud.fails = ""
+    world.api.clock.advance(20)
+    world.run()
+    assert world.take() == ["UpdatedLoadBalancer"]
+    assert world.cloud.calls == [("update", ("w1", "w2"))]
+
+
+def test_a_cloud_that_speaks_of_a_service_that_is_gone_is_not_heard(world: World) -> None:
+    world.store.delete("services", "default", "web", grace=0)
+    world.run()
+    world.take()
+    world.cloud.refused(WEB)
+    world.run()
+    assert world.take() == []

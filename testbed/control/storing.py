@@ -1,0 +1,183 @@
+"""Storing what a client sent, once it is admitted: the steps that every kind of write shares.
+
+Sources: apiserver pkg/registry/generic/registry/store.go, pkg/registry/rest/{create,update}.go,
+plugin/pkg/admission/namespace/lifecycle.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import replace
+
+from testbed.api import object_meta, status
+from testbed.api.documents import Document, name_of
+from testbed.api.resources import ResourceType
+from testbed.control import envelope
+from testbed.control.apiserver.patch import apply as server_side
+from testbed.control.apiserver.patch.shape import Shape, shape_of
+from testbed.control.envelope import Admitter, Outcome, WriteOptions
+from testbed.control.names import generate
+from testbed.control.store import Store
+
+#: Kinds whose update must name the version it changes. Source: AllowUnconditionalUpdate.
+VERSION_NEEDED = frozenset({"leases"})
+#: Tries to find a free generated name. Source: maxNameGenerationCreateAttempts.
+NAME_ATTEMPTS = 8
+
+
+class Storing:
+    """Puts new and changed objects into a store. All methods raise StatusError."""
+
+    def __init__(self, store: Store, admission: Admitter, source: random.Random) -> None:
+        self.store = store
+        self._admission = admission
+        self._random = source
+
+    def create(
+        self,
+        resource: ResourceType,
+        new: Document,
+        namespace: str,
+        options: WriteOptions,
+        *,
+        applied: bool = False,
+        put: bool = False,
+    ) -> Outcome:
+        """Admit and store a new object; `applied` by server-side apply or `put` at its name."""
+
+        def gate() -> None:
+            if put:
+                envelope.check_uid(resource, None, new)
+            self._check_namespace(resource, namespace, new)
+            if put:
+                object_meta.check_version(str(new["metadata"].get("resourceVersion") or ""))
+
+        self._name(resource, namespace, new["metadata"])
+        sent = new
+        if put:
+            sent = {**new, "metadata": {**new["metadata"], "resourceVersion": ""}}
+        admitted = self._admission.create(
+            resource.resource,
+            sent,
+            namespace=namespace,
+            dry_run=options.dry_run,
+            field_validation=options.field_validation,
+            gate=gate,
+        )
+        stored = admitted.document
+        name = name_of(stored)
+        found = self.store.find(resource.resource, namespace, name)
+        if found is not None:
+            admitted.undo()
+            raise status.already_exists(
+                resource.resource,
+                name,
+                resource.group,
+                generated=bool(stored["metadata"].get("generateName")),
+                deleting=bool(found["metadata"].get("deletionTimestamp")),
+            )
+        if not applied:
+            writer = self.writer(resource, options, "Update")
+            server_side.record_update(None, new, stored, writer, shape(resource))
+        if options.dry_run:
+            stored["metadata"].update(
+                uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
+            )
+        else:
+            stored = self.store.create(resource.resource, stored)
+        return Outcome(stored, (*options.warnings, *admitted.warnings), created=True)
+
+    def replace(
+        self,
+        resource: ResourceType,
+        old: Document,
+        new: Document,
+        subresource: str,
+        options: WriteOptions,
+        *,
+        applied: bool = False,
+        whole: bool = False,
+    ) -> Outcome:
+        """Put `new` in `old`'s place once it is admitted; a `whole` object was sent by a PUT."""
+
+        def gate() -> None:
+            if whole:
+                envelope.check_uid(resource, old, sent)
+            needed = resource.resource in VERSION_NEEDED
+            envelope.check_version(resource, old, sent, needed=needed)
+
+        sent = {"metadata": dict(new["metadata"])}
+        envelope.keep_other_half(resource, old, new, subresource)
+        admitted = self._admission.update(
+            resource.resource,
+            new,
+            old,
+            subresource=subresource,
+            dry_run=options.dry_run,
+            field_validation=options.field_validation,
+            gate=gate,
+        )
+        stored = admitted.document
+        if not applied:
+            writer = replace(self.writer(resource, options, "Update"), subresource=subresource)
+            server_side.record_update(old, new, stored, writer, shape(resource))
+        warnings = (*options.warnings, *admitted.warnings)
+        if options.dry_run or stored == old:
+            return Outcome(stored, warnings, changed=stored != old)
+        stored = self.store.update(resource.resource, stored, status=subresource == "status")
+        return Outcome(stored, warnings)
+
+    def writer(
+        self, resource: ResourceType, options: WriteOptions, operation: str
+    ) -> server_side.Manager:
+        return server_side.Manager(
+            options.manager,
+            operation,
+            resource.api_version,
+            "",
+            self.store.timestamp(),
+            frozenset(),
+        )
+
+    def _name(self, resource: ResourceType, namespace: str, meta: Document) -> None:
+        """Fill in a name made from generateName that is free."""
+        if meta.get("name") or not meta.get("generateName"):
+            return
+        if resource.resource in object_meta.NAMED_BY_CLIENTS:
+            return
+        for _ in range(NAME_ATTEMPTS):
+            meta["name"] = generate(str(meta["generateName"]), self._random)
+            if self.store.find(resource.resource, namespace, meta["name"]) is None:
+                return
+
+    def _check_namespace(self, resource: ResourceType, namespace: str, new: Document) -> None:
+        """The namespace exists and isn't being deleted.
+
+        Source: plugin/pkg/admission/namespace/lifecycle.
+        """
+        if not resource.namespaced:
+            return
+        found = self.store.find("namespaces", "", namespace)
+        if found is None:
+            raise status.not_found("namespaces", namespace)
+        if found["metadata"].get("deletionTimestamp"):
+            refusal = status.forbidden(
+                resource.resource,
+                name_of(new),
+                resource.group,
+                f"unable to create new content in namespace {namespace} "
+                "because it is being terminated",
+            )
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            refusal.details["causes"] = [cause]
+            raise refusal
+
+
+def shape(resource: ResourceType) -> Shape:
+    """How lists and maps of a kind merge."""
+    return shape_of(resource.api_version, resource.kind)

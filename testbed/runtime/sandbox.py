@@ -1,0 +1,133 @@
+"""One Pod's sandbox: its namespace, and what runs in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from testbed import shell
+from testbed.api.documents import Document
+from testbed.api.expansion import expand
+from testbed.fabric.namespace import Namespace, marks_of
+from testbed.runtime.applications import Application
+from testbed.runtime.filesystem import TMPFS, Mount, find_program, make_root
+from testbed.runtime.hosts import Echo, RunningProgram
+from testbed.runtime.images import Image
+from testbed.runtime.volumes import PodVolumes
+
+
+class SandboxRequest(Protocol):
+    """What a sandbox is made for (control.kubelet.Sandbox)."""
+
+    @property
+    def uid(self) -> str: ...
+    @property
+    def key(self) -> tuple[str, str]: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def addresses(self) -> tuple[str, ...]: ...
+    @property
+    def host_network(self) -> bool: ...
+    @property
+    def document(self) -> Document: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def files(self) -> Mapping[str, str]: ...
+
+
+def namespace_name(key: tuple[str, str]) -> str:
+    """The fabric's name for a Pod's namespace: `default.web-0`."""
+    return f"{key[0]}.{key[1]}"
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """A Pod's namespace and what runs in it."""
+
+    request: SandboxRequest
+    namespace: Namespace
+    directory: Path
+    echo: Echo | None = None
+    programs: dict[str, RunningProgram] = field(default_factory=dict)
+    environments: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    ports: frozenset[tuple[str, int]] = frozenset()
+    #: Containers that the echo application stands for.
+    echoes: set[str] = field(default_factory=set)
+    applications: dict[str, Application] = field(default_factory=dict)
+
+    volumes: PodVolumes = field(init=False)
+    #: Mount namespaces of containers, by their names.
+    _roots: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.volumes = PodVolumes(self.directory / "volumes")
+
+    def new_root(self, container: Document, image: Image | None = None) -> int:
+        """A fresh file system for a run of a container; its descriptor.
+
+        Raises MountError and VolumeMountError.
+        """
+        name = str(container["name"])
+        self.close_root(name)
+        known = self.environments.get(name, {})
+        mounts = self.volumes.mounts(container, lambda text: expand(text, known))
+        mounts += self._files({**self.request.files, **(image.files if image else {})})
+        mounts += [Mount(TMPFS, place) for place in (image.scratch if image else ())]
+        lab = self.directory.parents[1]
+        self._roots[name] = make_root(lab, mounts, container.get("workingDir") or "/")
+        return self._roots[name]
+
+    def close_root(self, container: str) -> None:
+        """A container's run has ended: who still uses its file system keeps it."""
+        if (descriptor := self._roots.pop(container, None)) is not None:
+            os.close(descriptor)
+
+    def close_roots(self) -> None:
+        """All of them have ended."""
+        for name in list(self._roots):
+            self.close_root(name)
+
+    def _files(self, texts: Mapping[str, str]) -> list[Mount]:
+        """Write files of the Pod's; the mounts that put them in their places."""
+        mounts = []
+        for place, text in texts.items():
+            file = self.directory / place.strip("/").replace("/", "_")
+            self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            file.write_text(text)
+            mounts.append(Mount(str(file), place))
+        return mounts
+
+    def inside(
+        self, container: str, command: Sequence[str], before: Sequence[str] = ()
+    ) -> list[str]:
+        """The argv that runs `command` in a container: beside its program, if it has one.
+
+        `before` stands before it, as `nice` does. Raises FileNotFoundError and PermissionError
+        where the program can't be run, MountError and VolumeMountError.
+        """
+        spec = self.request.document["spec"]
+        everyone = [*(spec.get("initContainers") or ()), *spec["containers"]]
+        document = next(each for each in everyone if each["name"] == container)
+        working = document.get("workingDir") or "/"
+        program = self.programs.get(container)
+        pid = program.inner_pid if program is not None else None
+        root: int | str = f"/proc/{pid}/ns/mnt"
+        if pid is None:
+            root = self._roots.get(container) or self.new_root(document)
+        words = [*before, find_program(root, command[0], working), *command[1:]]
+        if working != "/":
+            words = ["env", f"--chdir={working}", *words]
+        if pid is not None:
+            return shell.in_namespaces_of(pid, words)
+        assert isinstance(root, int)
+        return shell.in_container(words, self.namespace.fd, root, self.request.hostname, "/")
+
+    def environment_of(self, container: str) -> dict[str, str]:
+        """The variables of a container's commands."""
+        own = self.environments.get(container, {})
+        return {**marks_of(self.namespace.lab), "HOSTNAME": self.request.hostname, **own}
