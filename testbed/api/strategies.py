@@ -48,7 +48,7 @@ class Strategy:
     unless `status_on_create` lets a new object bring one (a kubelet's Node does). With
     `status_alone`, a write of status leaves the metadata as it is.
     `prepare` runs before validation, `canonicalize` after; both get the stored object on an update,
-    None on a create.
+    None on a create. `prepare_status` does it for a write of status.
     """
 
     create: Callable[[Document], Errors]
@@ -61,6 +61,7 @@ class Strategy:
     status_warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
     status_on_create: bool = False
     status_alone: bool = False
+    prepare_status: Callable[[Document, Document | None], None] = _nothing_to_do
 
 
 def keep_status(document: Document, old: Document | None) -> None:
@@ -204,7 +205,9 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             pod.pod,
             _pod,
             _validated_pod,
-            warnings=warn_pod.pod,
+            warn_pod.pod,
+            warn_pod.pod_status,
+            prepare_status=pod_admission.keep_known_status,
         ),
         ("", "podtemplates"): Strategy(
             workload_rules.template_object,

@@ -6,6 +6,7 @@ pkg/registry/core/pod/strategy.go.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from decimal import Decimal
 
@@ -176,6 +177,33 @@ def drop_gated_fields(spec: Document, stored: Document | None = None) -> None:
 def _projections(spec: Document) -> Iterator[Document]:
     for volume in spec.get("volumes", ()):
         yield from volume.get("projected", {}).get("sources", ())
+
+
+def keep_known_status(document: Document, old: Document | None) -> None:
+    """What a write of a Pod's status leaves out and can't take away.
+
+    Source: pkg/registry/core/pod/strategy.go (podStatusStrategy.PrepareForUpdate).
+    """
+    if old is None:
+        return
+    given, known = document.setdefault("status", {}), old.get("status", {})
+    for name in ("qosClass", "observedGeneration"):
+        if known.get(name) and not given.get(name):
+            given[name] = known[name]
+    if "ownerReferences" in old["metadata"]:
+        owners = copy.deepcopy(old["metadata"]["ownerReferences"])
+        document["metadata"]["ownerReferences"] = owners
+    else:
+        document["metadata"].pop("ownerReferences", None)
+    seen: dict[str, list[int]] = {}
+    for condition in known.get("conditions", ()):
+        generation = condition.get("observedGeneration", 0)
+        seen.setdefault(condition.get("type", ""), []).append(generation)
+    for condition in given.get("conditions", ()):
+        generations = seen.get(condition.get("type", ""))
+        generation = generations.pop(0) if generations else 0
+        if generation and not condition.get("observedGeneration"):
+            condition["observedGeneration"] = generation
 
 
 def gated_condition() -> Document:
