@@ -198,10 +198,10 @@ class Registry:
         options: DeleteOptions = DELETE_DEFAULTS,
     ) -> tuple[Document, bool]:
         """Delete an object, or mark it while grace or finalizers hold it: (last state, gone)."""
-        old = self.get(resource, namespace, name)
-        envelope.check_preconditions(resource, old, options)
         if resource.resource == "namespaces" and name in LASTING_NAMESPACES:
             raise status.forbidden("namespaces", name, "", "this namespace may not be deleted")
+        old = self.get(resource, namespace, name)
+        envelope.check_preconditions(resource, old, options)
         grace = envelope.grace_of(resource, old, options)
         finalizers = envelope.FINALIZERS.get(options.propagation, ())
         if options.dry_run:
