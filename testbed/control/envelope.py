@@ -5,7 +5,7 @@ Sources: apiserver pkg/registry/rest/{create,update,delete}.go, pkg/endpoints/ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,17 +43,11 @@ class Admitter(Protocol):
         namespace: str,
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
         gate: Callable[[], None] = ...,
     ) -> Admitted: ...
 
     def read(
-        self,
-        resource: str,
-        document: Document,
-        *,
-        field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
+        self, resource: str, document: Document, *, field_validation: str = "Warn"
     ) -> None: ...
 
     def update(
@@ -65,9 +59,10 @@ class Admitter(Protocol):
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
         gate: Callable[[], None] = ...,
     ) -> Admitted: ...
+
+    def stored(self, resource: str, document: Document) -> None: ...
 
     def released(self, resource: str, document: Document) -> None: ...
 
@@ -86,14 +81,14 @@ class Outcome:
 class WriteOptions:
     """How a create, update or patch is done. `manager` is the field manager.
 
-    `duplicates` are the fields that the document had twice before it was parsed.
+    `warnings` are what reading the document gave.
     """
 
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: str = "Warn"
     force: bool = False
-    duplicates: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

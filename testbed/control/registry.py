@@ -8,6 +8,7 @@ pkg/endpoints/handlers/{create,update,patch,delete}.go.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -54,6 +55,8 @@ class Registry:
     ) -> None:
         self.store = store
         self.clock = clock
+        #: By resource: what brings its objects up to date before a client reads them.
+        self.before_reading: dict[str, Callable[[], None]] = {}
         self._admission = admission
         self._storing = Storing(store, admission, source or random.Random())
         for name in {resource.resource for resource in RESOURCES}:
@@ -135,7 +138,6 @@ class Registry:
                 resource.resource,
                 new,
                 field_validation=options.field_validation,
-                duplicates=options.duplicates,
             )
             raise status.not_found(resource.resource, name, resource.group)
         return self._storing.create(resource, new, namespace, options, put=True)
@@ -265,6 +267,7 @@ class Registry:
         if event.resource == "services":
             ip_addresses.follow_service(self.store, event)
         if event.type is not EventType.DELETED:
+            self._admission.stored(event.resource, event.object)
             return
         self._admission.released(event.resource, event.object)
         if event.resource == "services":

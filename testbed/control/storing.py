@@ -63,7 +63,6 @@ class Storing:
             namespace=namespace,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
-            duplicates=options.duplicates,
             gate=gate,
         )
         stored = admitted.document
@@ -87,7 +86,7 @@ class Storing:
             )
         else:
             stored = self.store.create(resource.resource, stored)
-        return Outcome(stored, tuple(admitted.warnings), created=True)
+        return Outcome(stored, (*options.warnings, *admitted.warnings), created=True)
 
     def replace(
         self,
@@ -117,17 +116,17 @@ class Storing:
             subresource=subresource,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
-            duplicates=options.duplicates,
             gate=gate,
         )
         stored = admitted.document
         if not applied:
             writer = replace(self.writer(resource, options, "Update"), subresource=subresource)
             server_side.record_update(old, new, stored, writer, shape(resource))
+        warnings = (*options.warnings, *admitted.warnings)
         if options.dry_run or stored == old:
-            return Outcome(stored, tuple(admitted.warnings), changed=stored != old)
+            return Outcome(stored, warnings, changed=stored != old)
         stored = self.store.update(resource.resource, stored, status=subresource == "status")
-        return Outcome(stored, tuple(admitted.warnings))
+        return Outcome(stored, warnings)
 
     def writer(
         self, resource: ResourceType, options: WriteOptions, operation: str

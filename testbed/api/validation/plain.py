@@ -9,9 +9,9 @@ import base64
 import json
 from typing import Any
 
+from testbed.api.decoding import json_type
 from testbed.api.documents import Document
 from testbed.api.gosyntax import syntax_error
-from testbed.api.identity import json_type
 from testbed.api.status import FieldError
 from testbed.api.validation import meta
 from testbed.api.validation.meta import not_negative

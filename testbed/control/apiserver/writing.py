@@ -9,19 +9,22 @@ from aiohttp import web
 
 from testbed.api import status
 from testbed.api.documents import Document, copy_document
+from testbed.api.resources import ResourceType
 from testbed.control import scale
 from testbed.control.apiserver import reviews
 from testbed.control.apiserver.answers import success
 from testbed.control.apiserver.auth import Bearer
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.options import delete_options, write_options
-from testbed.control.apiserver.requests import parse_body, parse_patch
+from testbed.control.apiserver.requests import body_media, parse_body, parse_patch, read_object
 from testbed.control.apiserver.tokens import ServiceAccountTokens
-from testbed.control.envelope import Outcome
+from testbed.control.envelope import Outcome, WriteOptions
 from testbed.control.registry import Registry
 
 #: Kinds whose delete answers with the object. Source: ReturnDeletedObject of the storages.
 RETURNED = frozenset({"pods", "services", "serviceaccounts", "podtemplates"})
+#: What a scale subresource holds.
+SCALE = ResourceType("autoscaling", "v1", "scales", "Scale", namespaced=True)
 #: Subresources that a PUT or PATCH may write.
 WRITTEN = frozenset({"", "status", "scale"})
 
@@ -51,45 +54,45 @@ class Writer:
         raise call.not_allowed()
 
     def _create(self, call: Call) -> web.Response:
-        duplicates: list[str] = []
-        document = call.inward(self._body(call, duplicates))
+        document, options = self._read(call, call.target.resource, "Create")
         if call.resource.group in reviews.GROUPS:
-            return call.send(self._review(call, document), code=201)
+            review = reviews.review(call.resource, document, call.user, self._bearer)
+            return call.send(review, code=201, warnings=options.warnings)
         if call.resource.namespaced and call.target.namespace is None:
             raise status.bad_request("an empty namespace may not be set during creation")
-        options = write_options(call.query, call.agent, "Create")
-        options = replace(options, duplicates=tuple(duplicates))
         return call.outcome(
             self._registry.create(
                 call.resource, document, namespace=call.namespace, options=options
             )
         )
 
-    def _review(self, call: Call, document: Any) -> Document:
-        if not isinstance(document, dict):
-            raise status.bad_request(f"a {call.resource.kind} is an object")
-        return reviews.review(call.resource, document, call.user, self._bearer)
+    def _read(self, call: Call, resource: ResourceType, verb: str) -> tuple[Document, WriteOptions]:
+        """The object in the body, as it is stored, and how it is to be written."""
+        media = body_media(call.content_type)
+        options = write_options(call.query, call.agent, verb)
+        document, warnings = read_object(call.body, media, resource, options.field_validation)
+        return call.inward(document), replace(options, warnings=tuple(warnings))
 
     def _put(self, call: Call) -> web.Response:
-        duplicates: list[str] = []
-        target, document = call.target, call.inward(self._body(call, duplicates))
+        target = call.target
+        if target.subresource not in (*WRITTEN, "finalize"):
+            raise call.not_allowed()
+        kind = SCALE if target.subresource == "scale" else target.resource
+        document, options = self._read(call, kind, "Update")
         if target.subresource == "finalize":
             return self._finalize(call, document)
-        if target.subresource not in WRITTEN:
-            raise call.not_allowed()
-        options = write_options(call.query, call.agent, "Update")
         outcome = self._registry.update(
             call.resource,
             call.namespace,
             target.name,
             document,
             subresource=target.subresource,
-            options=replace(options, duplicates=tuple(duplicates)),
+            options=options,
         )
         return self._written(call, outcome)
 
     def _patch(self, call: Call) -> web.Response:
-        kind, patch = parse_patch(call.body, call.content_type, call.target.resource.kind)
+        kind, patch = parse_patch(call.body, call.content_type)
         options = write_options(call.query, call.agent, "Patch", kind)
         outcome = self._registry.patch(
             call.resource,
@@ -173,20 +176,18 @@ class Writer:
         bound["spec"]["nodeName"] = node
         self._store.update("pods", bound)
 
-    def _finalize(self, call: Call, document: Any) -> web.Response:
+    def _finalize(self, call: Call, document: Document) -> web.Response:
         """Replace a Namespace's own finalizers."""
         old = self._registry.get(call.resource, "", call.target.name)
-        spec = document.get("spec") if isinstance(document, dict) else None
-        finalizers = (spec or {}).get("finalizers") if isinstance(spec, dict | None) else None
+        finalizers = (document.get("spec") or {}).get("finalizers")
         new = copy_document(old)
         new["spec"] = {**(new.get("spec") or {}), "finalizers": finalizers or []}
         if not new["spec"]["finalizers"]:
             del new["spec"]["finalizers"]
         return call.answer(self._store.update("namespaces", new))
 
-    def _body(self, call: Call, duplicates: list[str] | None = None) -> Any:
-        kind = call.target.resource.kind
-        return parse_body(call.body, call.content_type, kind, duplicates)
+    def _body(self, call: Call) -> Any:
+        return parse_body(call.body, call.content_type, call.target.resource.kind)
 
     def _delete_body(self, call: Call) -> Any:
         if not call.body:
