@@ -202,6 +202,7 @@ class Admission:
                 changed.pop(member)
         if strategy.status_alone:
             object_meta.reset_for_status(changed, stored)
+        strategy.prepare_status(changed, stored)
         self._refuse_change(kind, changed, stored, strategy.update_status or strategy.update)
 
     def stored(self, resource: str, document: Document) -> None:

@@ -260,22 +260,28 @@ def check_version(resource: ResourceType, old: Document, new: Document, *, neede
 
 
 def check_preconditions(resource: ResourceType, old: Document, options: DeleteOptions) -> None:
-    """Source: apiserver pkg/registry/rest/delete.go BeforeDelete, which names the kind."""
+    """Sources: apiserver pkg/registry/rest/delete.go BeforeDelete, which names the kind, and
+    pkg/registry/core/namespace/storage, which has words of its own.
+    """
     meta = old["metadata"]
-    words = ""
     if options.uid and options.uid != meta["uid"]:
-        words = (
-            f"the UID in the precondition ({options.uid}) does not match the UID in record "
-            f"({meta['uid']}). The object might have been deleted and then recreated"
-        )
+        part, wanted, found = "UID", options.uid, meta["uid"]
+        guess = "deleted and then recreated"
     elif options.resource_version and options.resource_version != meta["resourceVersion"]:
+        part, wanted, found = "ResourceVersion", options.resource_version, meta["resourceVersion"]
+        guess = "modified"
+    else:
+        return
+    if resource.resource == "namespaces":
         words = (
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match "
-            f"the ResourceVersion in record ({meta['resourceVersion']}). "
-            "The object might have been modified"
+            f"Precondition failed: {part} in precondition: {wanted}, {part} in object meta: {found}"
         )
-    if words:
-        raise status.conflict(resource.kind, name_of(old), resource.group, words)
+        raise status.conflict("namespaces", name_of(old), "", words)
+    words = (
+        f"the {part} in the precondition ({wanted}) does not match the {part} in record ({found}). "
+        f"The object might have been {guess}"
+    )
+    raise status.conflict(resource.kind, name_of(old), resource.group, words)
 
 
 #: What holds a deleted object until the garbage collector has dealt with its dependents.

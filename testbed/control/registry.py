@@ -8,6 +8,7 @@ pkg/endpoints/handlers/{create,update,patch,delete}.go.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -55,6 +56,8 @@ class Registry:
     ) -> None:
         self.store = store
         self.clock = clock
+        #: By resource: what brings its objects up to date before a client reads them.
+        self.before_reading: dict[str, Callable[[], None]] = {}
         self._admission = admission
         self._storing = Storing(store, admission, source or random.Random())
         for name in {resource.resource for resource in RESOURCES}:
@@ -199,10 +202,10 @@ class Registry:
         options: DeleteOptions = DELETE_DEFAULTS,
     ) -> tuple[Document, bool]:
         """Delete an object, or mark it while grace or finalizers hold it: (last state, gone)."""
-        old = self.get(resource, namespace, name)
-        envelope.check_preconditions(resource, old, options)
         if resource.resource == "namespaces" and name in LASTING_NAMESPACES:
             raise status.forbidden("namespaces", name, "", "this namespace may not be deleted")
+        old = self.get(resource, namespace, name)
+        envelope.check_preconditions(resource, old, options)
         grace = envelope.grace_of(resource, old, options)
         finalizers = envelope.FINALIZERS.get(options.propagation, ())
         if options.dry_run:

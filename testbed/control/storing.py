@@ -13,7 +13,7 @@ from dataclasses import replace
 from testbed.api import object_meta, status
 from testbed.api.documents import Document, name_of
 from testbed.api.resources import ResourceType
-from testbed.control import envelope
+from testbed.control import envelope, plugins
 from testbed.control.apiserver.patch import apply as server_side
 from testbed.control.apiserver.patch.fields import FieldSet, Path
 from testbed.control.apiserver.patch.managers import Manager
@@ -61,9 +61,9 @@ class Storing:
                 object_meta.check_version(str(new["metadata"].get("resourceVersion") or ""))
 
         self._name(resource, namespace, new["metadata"])
-        sent = new
+        sent = plugins.fill_in(self.store, resource, new)
         if put:
-            sent = {**new, "metadata": {**new["metadata"], "resourceVersion": ""}}
+            sent = {**sent, "metadata": {**new["metadata"], "resourceVersion": ""}}
         admitted = self._admission.create(
             resource.resource,
             sent,
