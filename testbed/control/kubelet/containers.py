@@ -17,13 +17,15 @@ from testbed.control.kubelet.environment import (
     own_environment,
 )
 from testbed.control.kubelet.prober import LIVENESS, READINESS, STARTUP, Prober, Result
-from testbed.control.kubelet.runtime import PodRuntime
+from testbed.control.kubelet.runtime import Outcome, PodRuntime
 from testbed.control.kubelet.state import Container, Role, RunningPod, Stopping, should_run
 from testbed.control.kubelet.status import crash_loop
 
 #: What a container gets after a preStop hook that used the grace period up (s).
 MINIMUM_GRACE = 2.0
 DEFAULT_GRACE = 30.0
+#: How long a postStart hook may take (s of real time); kubelet has no limit.
+HOOK_TIMEOUT = 86400.0
 #: Why a container waits whose program can't be started.
 NOT_RUN = "RunContainerError"
 
@@ -71,6 +73,8 @@ class Containers:
                 return _soonest(waits)
         for container in main:
             waits.append(self._keep_one(pod, container, facts, policy))
+            if container.starting:
+                break  # as kubelet, which starts one after the other and waits for the hook
         return _soonest(waits)
 
     def go_on(self, pod: RunningPod, running: Iterable[Container]) -> None:
@@ -130,8 +134,47 @@ class Containers:
         container.begin(now, self._api.store.timestamp())
         self._tell_created(document, container)
         self._event(document, "Normal", "Started", f"Started container {container.name}")
-        self._prober.begin(pod, container)
+        if container.hook is None:
+            self._prober.begin(pod, container)
+        else:
+            self._run_post_start(pod, container, container.hook)
         return None
+
+    def _run_post_start(self, pod: RunningPod, container: Container, hook: Document) -> None:
+        """Run the hook of a new run; where it fails, the container is killed.
+
+        Source: kuberuntime_container.go startContainer.
+        """
+        container.starting, container.started, container.ready = True, False, False
+        run = container.restarts
+
+        def ended(problem: str) -> None:
+            if not container.starting or container.restarts != run:
+                return  # that run is over
+            container.starting = False
+            document = pod.sandbox.document
+            if problem:
+                self._event(document, "Warning", "FailedPostStartHook", "PostStartHook failed")
+                self._event(document, "Normal", "Killing", "FailedPostStartHook")
+                self._begin_stopping(pod, container, _grace(document))
+            else:
+                container.come_up()
+                self._prober.begin(pod, container)
+            self._look_again(pod)
+
+        self._run_hook(pod, container, hook, HOOK_TIMEOUT, ended)
+
+    def _run_hook(
+        self, pod: RunningPod, container: Container, hook: Document, timeout: float, done: Outcome
+    ) -> None:
+        """Run a lifecycle hook. Source: lifecycle/handlers.go."""
+        if "sleep" in hook:
+            seconds = float((hook["sleep"] or {}).get("seconds") or 0)
+            self._api.clock.call_later(seconds, lambda: done(""))
+        elif "exec" in hook or "httpGet" in hook:
+            self._runtime.check(pod.sandbox.uid, container.spec, hook, timeout, done)
+        else:
+            done(f"invalid handler: {', '.join(hook)}")
 
     def _fail(self, document: Document, container: Container, message: str) -> float:
         """Its program can't be started: that counts as a run that has ended."""
@@ -206,15 +249,12 @@ class Containers:
 
         def ended(problem: str) -> None:
             if problem:
-                self._event(pod.sandbox.document, "Warning", "FailedPreStopHook", problem)
+                message = "PreStopHook failed"
+                self._event(pod.sandbox.document, "Warning", "FailedPreStopHook", message)
             stopping.hook_ended = True
             self._look_again(pod)
 
-        if "sleep" in hook:
-            seconds = float((hook["sleep"] or {}).get("seconds") or 0)
-            self._api.clock.call_later(seconds, lambda: ended(""))
-        else:
-            self._runtime.check(uid, container.spec, hook, grace, ended)
+        self._run_hook(pod, container, hook, grace, ended)
 
     def _go_on_stopping(self, pod: RunningPod, container: Container) -> float | None:
         stopping, uid = container.stopping, pod.sandbox.uid
@@ -279,7 +319,7 @@ class Containers:
 def _let_through(container: Container) -> bool:
     """Whether the containers after an init container may start."""
     if container.role is Role.SIDECAR:
-        return container.started
+        return container.started and not container.starting
     return container.ended is not None and container.ended.code == 0
 
 

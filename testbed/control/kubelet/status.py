@@ -53,7 +53,7 @@ def phase_of(document: Document, pod: RunningPod) -> str:
     if not initialized(pod):
         return "Pending"
     main = pod.of(Role.MAIN)
-    if any(not c.running and c.ended is None for c in main):
+    if any(c.ended is None and (c.starting or not c.running) for c in main):
         return "Pending"
     if any(c.running or should_run(c, policy) for c in main):
         return "Running"
@@ -159,7 +159,7 @@ def _container_status(container: Container, document: Document) -> Document:
 
 def _state(container: Container, document: Document, last: Document) -> tuple[Document, Document]:
     """(state, lastState): what it does now, and how the run before ended."""
-    if container.running:
+    if container.running and not container.starting:
         return {"running": {"startedAt": container.started_at}}, last
     if container.waiting is not None:
         reason, message = container.waiting

@@ -382,3 +382,73 @@ def test_the_event_says_where_the_echo_application_stands_in_for_an_image() -> N
         'Container image "web" already present on machine',
         'Image "web" is not in the image table; the echo application runs',
     ]
+
+
+def hooked(**hook: Document) -> Document:
+    each = {**container(), "lifecycle": {"postStart": hook}}
+    return pod("web-0", containers=[each, {**container(), "name": "second"}])
+
+
+def test_a_post_start_hook_holds_the_container_and_those_after_it() -> None:
+    world = World()
+    world.runtime.held = []
+    world.create("pods", hooked(httpGet={"port": 80}))
+    assert waiting(world) == "ContainerCreating"
+    assert world.pod("web-0")["status"]["phase"] == "Pending"
+    assert world.runtime.calls == ["start c"]
+    world.runtime.held[0]("")
+    world.run()
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    assert world.runtime.calls == ["start c", "start second"]
+
+
+def test_a_post_start_hook_that_fails_ends_the_container() -> None:
+    world = World()
+    world.runtime.stubborn.add("c")
+    world.runtime.problems["web-0"] = "command terminated with exit code 1"
+    world.create("pods", hooked(exec={"command": ["false"]}))
+    told = [(reason, message) for _, reason, message in world.api.events]
+    assert ("FailedPostStartHook", "PostStartHook failed") in told
+    assert ("Killing", "FailedPostStartHook") in told
+    assert "stop c" in world.runtime.calls
+    world.exit("web-0", 137)
+    found = world.pod("web-0")["status"]["containerStatuses"][0]
+    assert found["lastState"]["terminated"]["exitCode"] == 137
+    assert found["restartCount"] == 1
+
+
+def test_a_post_start_hook_may_sleep_on_the_labs_clock() -> None:
+    world = World()
+    world.create("pods", hooked(sleep={"seconds": 5}))
+    assert waiting(world) == "ContainerCreating"
+    world.advance(5)
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+
+
+def test_a_hook_of_a_run_that_is_over_changes_nothing() -> None:
+    world = World()
+    world.runtime.held = []
+    world.create("pods", hooked(exec={"command": ["slow"]}))
+    first = world.runtime.held[0]
+    world.exit("web-0", 1)
+    first("too late")
+    world.run()
+    assert not any(reason == "FailedPostStartHook" for _, reason, _ in world.api.events)
+
+
+def test_a_hook_by_tcp_socket_is_refused_as_kubelet_does() -> None:
+    world = World()
+    world.create("pods", hooked(tcpSocket={"port": 80}))
+    assert any(reason == "FailedPostStartHook" for _, reason, _ in world.api.events)
+
+
+def test_probes_wait_for_the_post_start_hook() -> None:
+    world = World()
+    world.runtime.held = []
+    document = hooked(exec={"command": ["slow"]})
+    document["spec"]["containers"][0]["readinessProbe"] = {"httpGet": {"port": 80}}
+    world.create("pods", document)
+    assert [action for _, action in world.runtime.checks] == [{"exec": {"command": ["slow"]}}]
+    world.runtime.held[0]("")
+    world.run()
+    assert world.runtime.checks[-1][1] == {"httpGet": {"port": 80}}

@@ -12,7 +12,7 @@ from testbed.api.documents import Document
 from testbed.api.volumes import HostPath, Volume
 from testbed.clock import ManualClock
 from testbed.control import names
-from testbed.control.controllers.base import Manager
+from testbed.control.controllers.base import Controller, Manager
 from testbed.control.controllers.daemonset import DaemonSetController
 from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpoints import EndpointsController
@@ -159,6 +159,40 @@ class FakeRuntime:
     def host_ports(self, node: str, pods: Sequence[tuple[Document, tuple[str, ...]]]) -> str:
         self.mapped[node] = [pod["metadata"]["name"] for pod, _ in pods]
         return ""
+
+
+class Bench:
+    """Some controllers alone: nobody runs the Pods, so a test says what their status is."""
+
+    def __init__(self, *kinds: Callable[[PlainApi], Controller], nodes: int = 1) -> None:
+        self.clock = ManualClock(wall=1_800_000_000)
+        self.api = PlainApi(self.clock)
+        self.store = self.api.store
+        self.manager = Manager(self.store, self.clock)
+        self.manager.add(*(kind(self.api) for kind in kinds))
+        for index in range(1, nodes + 1):
+            self.store.create("nodes", node(f"w{index}", "a", index))
+
+    def run(self, seconds: float = 0) -> None:
+        self.clock.advance(seconds)
+        self.manager.run()
+
+    def create(self, resource: str, document: Document) -> Document:
+        made = self.api.create(resource, document)
+        self.run()
+        return made
+
+    def pods(self) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self.store.list("pods")]
+
+    def set_status(self, pod: str, phase: str = "Running", *, ready: bool = True) -> None:
+        """Give a Pod a phase and a Ready condition, then run."""
+        changed = copy.deepcopy(self.store.get("pods", "default", pod))
+        now = self.store.timestamp()
+        entry = {"type": "Ready", "status": str(ready), "lastTransitionTime": now}
+        changed["status"] = {"phase": phase, "conditions": [entry]}
+        self.store.update("pods", changed, status=True)
+        self.run()
 
 
 class World:
