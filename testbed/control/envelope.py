@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from testbed.api import object_meta, status
+from testbed.api.decoding import json_type
 from testbed.api.documents import Document, copy_document, copy_value, name_of
 from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
@@ -24,6 +25,9 @@ class Admitted(Protocol):
 
     @property
     def document(self) -> Document: ...
+
+    @property
+    def requested(self) -> Document: ...
 
     @property
     def warnings(self) -> Sequence[str]: ...
@@ -169,6 +173,34 @@ def _take_over(field: str, old: Document, new: Document) -> None:
         new.pop(field, None)
 
 
+def check_applied(resource: ResourceType, configuration: Any) -> None:
+    """Refuse (400) an applied configuration of another kind. Source: versioncheck.go."""
+    if not isinstance(configuration, dict):
+        kind = json_type(configuration)
+        raise status.bad_request(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
+            f"unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )
+    api_version, kind = (str(configuration.get(name) or "") for name in ("apiVersion", "kind"))
+    if (api_version, kind) == (resource.api_version, resource.kind):
+        return
+    group, _, version = api_version.rpartition("/")
+    if api_version.count("/") > 1:
+        group = version = kind = ""
+    raise status.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+
+
+def untyped(configuration: Document, error: ValueError) -> status.StatusError:
+    """500: an applied configuration doesn't fit its type. Source: structuredmerge.go."""
+    meta = configuration["metadata"]
+    group, _, version = str(configuration["apiVersion"]).rpartition("/")
+    subject = f"{meta.get('namespace') or ''}/{meta.get('name') or ''}"
+    return status.plain_failure(
+        f"failed to create typed patch object ({subject}; {group}/{version}, "
+        f"Kind={configuration['kind']}): {error}"
+    )
+
+
 def patch_refused(error: PatchError) -> status.StatusError:
     """Source: apiserver patch.go applyJSPatch, interpretStrategicMergePatchError."""
     if error.malformed:
@@ -228,22 +260,28 @@ def check_version(resource: ResourceType, old: Document, new: Document, *, neede
 
 
 def check_preconditions(resource: ResourceType, old: Document, options: DeleteOptions) -> None:
-    """Source: apiserver pkg/registry/rest/delete.go BeforeDelete, which names the kind."""
+    """Sources: apiserver pkg/registry/rest/delete.go BeforeDelete, which names the kind, and
+    pkg/registry/core/namespace/storage, which has words of its own.
+    """
     meta = old["metadata"]
-    words = ""
     if options.uid and options.uid != meta["uid"]:
-        words = (
-            f"the UID in the precondition ({options.uid}) does not match the UID in record "
-            f"({meta['uid']}). The object might have been deleted and then recreated"
-        )
+        part, wanted, found = "UID", options.uid, meta["uid"]
+        guess = "deleted and then recreated"
     elif options.resource_version and options.resource_version != meta["resourceVersion"]:
+        part, wanted, found = "ResourceVersion", options.resource_version, meta["resourceVersion"]
+        guess = "modified"
+    else:
+        return
+    if resource.resource == "namespaces":
         words = (
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match "
-            f"the ResourceVersion in record ({meta['resourceVersion']}). "
-            "The object might have been modified"
+            f"Precondition failed: {part} in precondition: {wanted}, {part} in object meta: {found}"
         )
-    if words:
-        raise status.conflict(resource.kind, name_of(old), resource.group, words)
+        raise status.conflict("namespaces", name_of(old), "", words)
+    words = (
+        f"the {part} in the precondition ({wanted}) does not match the {part} in record ({found}). "
+        f"The object might have been {guess}"
+    )
+    raise status.conflict(resource.kind, name_of(old), resource.group, words)
 
 
 #: What holds a deleted object until the garbage collector has dealt with its dependents.

@@ -259,7 +259,11 @@ class LabCore(Objects):
         )
         await self.api.start()
         client, ca = self.control.client, self.api.credentials.ca
-        self.control.kubelet.volumes.access = ApiAccess(ca, self.api.tokens.for_pod)
+        kubelet, watchers = self.control.kubelet, self.api.watchers
+        kubelet.volumes.access = ApiAccess(ca, self.api.tokens.for_pod)
+        kubelet.leases.is_watched = lambda: watchers.watches("leases")
+        kubelet.leases.renew()
+        self.control.registry.before_reading["leases"] = kubelet.leases.look
         own = router.address(4)
         if not recorded:
             client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))
@@ -343,6 +347,7 @@ class LabCore(Objects):
     def stop_node(self, name: str) -> None:
         """The node's links go down, its kubelet falls silent."""
         self._set_links(name, up=False)
+        self.control.kubelet.leases.renew()  # so far it has been heard
         self.control.kubelet.stop_node(name)
         self.control.manager.enqueue(self.control.lifecycle, ("", name))
 

@@ -20,9 +20,9 @@ from testbed.control.store import Event, EventType
 #: Events kept; twice as many are held before the older half goes.
 KEPT = 5_000
 #: Waking one watch costs about this long; while events keep coming, watches are woken so seldom
-#: that it takes no more than this share of the time: 100 watches hear every 0.25 s, 3 every 8 ms.
+#: that it takes no more than this share of the time: 100 watches hear every 0.4 s, 3 every 12 ms.
 WAKE_SECONDS = 100e-6
-WAKE_SHARE = 0.04
+WAKE_SHARE = 0.025
 
 
 class ExpiredError(ValueError):

@@ -1,4 +1,4 @@
-"""gRPC probes and postStart hooks of Pods as they really run."""
+"""gRPC probes, postStart hooks and node Leases, as they really run."""
 
 from __future__ import annotations
 
@@ -65,3 +65,22 @@ def test_a_failed_post_start_hook_kills_the_container(kubectl: Kubectl) -> None:
     assert "FailedPostStartHook  " in told()
     assert "PostStartHook failed" in told()
     kubectl("delete", "pod", "hooked", "--force")
+
+
+def test_kubectl_shows_the_leases_of_nodes(lab: Cluster, kubectl: Kubectl) -> None:
+    listed = kubectl("get", "leases", "-n", "kube-node-lease", "--no-headers").stdout
+    assert [line.split()[:2] for line in listed.splitlines()] == [
+        ["w1", "w1"],
+        ["w2", "w2"],
+        ["w3", "w3"],
+    ]
+    told = kubectl("describe", "node", "w1").stdout
+    assert "Lease:\n  HolderIdentity:  w1\n  AcquireTime:     <unset>\n  RenewTime:" in told
+    before = renewed(kubectl)
+    lab.advance(20)
+    assert renewed(kubectl) > before
+
+
+def renewed(kubectl: Kubectl) -> str:
+    words = "get lease w1 -n kube-node-lease -o jsonpath={.spec.renewTime}"
+    return kubectl(*words.split()).stdout

@@ -261,3 +261,52 @@ def test_a_write_of_a_service_cidrs_status_leaves_its_metadata(registry: Registr
     changed = {**given, "metadata": {"name": "c", "labels": {"a": "b"}}}
     written = registry.update(ranges, "", "c", changed, subresource="status").document
     assert "labels" not in written["metadata"]
+
+
+def test_a_namespaces_precondition_has_words_of_its_own(registry: Registry) -> None:
+    namespaces = kind("namespaces")
+    stored = registry.create(namespaces, {"metadata": {"name": "team"}}).document
+    error = refusal(registry.delete, namespaces, "", "team", DeleteOptions(uid="other"))
+    assert error.message == (
+        'Operation cannot be fulfilled on namespaces "team": Precondition failed: '
+        f"UID in precondition: other, UID in object meta: {stored['metadata']['uid']}"
+    )
+
+
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
+def test_the_first_namespaces_stay_before_anything_is_asked(registry: Registry, name: str) -> None:
+    options = DeleteOptions(uid="other")
+    error = refusal(registry.delete, kind("namespaces"), "", name, options)
+    assert (error.code, error.message) == (
+        403,
+        f'namespaces "{name}" is forbidden: this namespace may not be deleted',
+    )
+
+
+def ingress(name: str, annotations: Document | None = None, **spec: Any) -> Document:
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    meta = {"name": name, "annotations": annotations or {}}
+    return {"metadata": meta, "spec": {"defaultBackend": backend, **spec}}
+
+
+def test_an_ingress_without_a_class_gets_the_default_one(registry: Registry) -> None:
+    def class_of(document: Document) -> Any:
+        made = registry.create(kind("ingresses"), document, namespace="default").document
+        return made["spec"].get("ingressClassName")
+
+    assert class_of(ingress("before")) is None
+    for name, default in (("b", "true"), ("a", "true"), ("c", "false")):
+        annotations = {"ingressclass.kubernetes.io/is-default-class": default}
+        document = {
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {"controller": "example.com/x"},
+        }
+        registry.create(kind("ingressclasses"), document)
+    assert class_of(ingress("plain")) == "a"
+    assert class_of(ingress("named", ingressClassName="c")) == "c"
+    assert class_of(ingress("old", {"kubernetes.io/ingress.class": "nginx"})) is None
+    error = refusal(
+        registry.create, kind("ingresses"), {"metadata": {"name": "bad"}, "spec": 1},
+        namespace="default",
+    )  # fmt: skip
+    assert error.code == 400
