@@ -63,8 +63,15 @@ class ClusterApi(Protocol):
     def update(self, resource: str, document: Document, *, status: bool = False) -> Document: ...
 
     def delete(
-        self, resource: str, namespace: str, name: str, *, grace: int | None = None
-    ) -> None: ...
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "",
+    ) -> None:
+        """Delete an object; `propagation` is Foreground, Orphan, or for what it owns to follow."""
 
     def bind(self, pod: Document, node: str) -> Document:
         """Put an unscheduled Pod on a node (the binding subresource)."""

@@ -131,11 +131,11 @@ class Kubelet(Controller):
                 if pod["spec"].get("nodeName") == name_of(event.object):
                     yield namespace_of(pod), name_of(pod)
 
-    def exited(self, uid: str, container: str, code: int) -> None:
-        """The runtime says that a container's program has ended."""
+    def exited(self, uid: str, container: str, code: int, message: str = "") -> None:
+        """The runtime says that a container's program has ended, with its termination message."""
         pod = self._running.get(uid)
         if pod is not None:
-            self._containers.ended(pod, pod.containers[container], code)
+            self._containers.ended(pod, pod.containers[container], code, message)
             self.requeue(pod.sandbox.key)
 
     def _look_again(self, pod: RunningPod) -> None:

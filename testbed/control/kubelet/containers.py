@@ -211,11 +211,11 @@ class Containers:
 
     # ending
 
-    def ended(self, pod: RunningPod, container: Container, code: int) -> None:
+    def ended(self, pod: RunningPod, container: Container, code: int, message: str = "") -> None:
         """A container has ended."""
         if container.running:
             self._prober.end(pod.sandbox.uid, container.name)
-            container.end(code, self._api.clock.now(), self._api.store.timestamp())
+            container.end(code, self._api.clock.now(), self._api.store.timestamp(), message)
 
     def forget(self, pod: RunningPod, container: Container) -> None:
         """The sandbox goes: no more probes."""
