@@ -87,8 +87,8 @@ class Admission:
         new, warnings = typed(document, kind, field_validation)
         self._check_namespace(new, kind, namespace)
         gate()
-        strategy.defaults(new)
         warnings += object_meta.fill(new, kind, self._rng)
+        strategy.defaults(new)
         return self._create(kind, strategy, new, warnings, dry_run=dry_run)
 
     def _create(

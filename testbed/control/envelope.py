@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from testbed.api import object_meta, status
-from testbed.api.documents import Document, copy_document, copy_value, name_of
+from testbed.api.documents import Document, copy_document, name_of
 from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
 from testbed.control.apiserver.patch.json import PatchError
@@ -147,26 +147,6 @@ def check_name(meta: Document, name: str) -> None:
     if found != name:
         words = f"the name of the object ({found}) does not match the name on the URL ({name})"
         raise status.bad_request(words)
-
-
-def keep_other_half(resource: ResourceType, old: Document, new: Document, subresource: str) -> None:
-    """The half that the (sub)resource doesn't write, and the version, are the stored object's.
-
-    Source: PrepareForUpdate of the strategies.
-    """
-    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    if subresource == "status":
-        for field in {*old, *new} - {"metadata", "status"}:
-            _take_over(field, old, new)
-    elif "status" in resource.subresources:
-        _take_over("status", old, new)
-
-
-def _take_over(field: str, old: Document, new: Document) -> None:
-    if field in old:
-        new[field] = copy_value(old[field])
-    else:
-        new.pop(field, None)
 
 
 def patch_refused(error: PatchError) -> status.StatusError:

@@ -108,7 +108,7 @@ class Storing:
             envelope.check_version(resource, old, sent, needed=needed)
 
         sent = {"metadata": dict(new["metadata"])}
-        envelope.keep_other_half(resource, old, new, subresource)
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         admitted = self._admission.update(
             resource.resource,
             new,
