@@ -250,4 +250,6 @@ def grace_of(resource: ResourceType, old: Document, options: DeleteOptions) -> i
     grace = options.grace
     if grace is None:
         grace = spec.get("terminationGracePeriodSeconds")
-    return DEFAULT_GRACE if grace is None else max(0, int(grace))
+    if grace is None:
+        return DEFAULT_GRACE
+    return 1 if int(grace) < 0 else int(grace)

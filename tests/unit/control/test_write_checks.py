@@ -351,3 +351,28 @@ def test_an_address_mode_is_only_made_up_for_a_load_balancer(registry: Registry)
     body["spec"] = {"type": "LoadBalancer"}
     put = registry.update(SERVICES, "default", "web", body, subresource="status").document
     assert put["status"]["loadBalancer"]["ingress"] == [{"ip": "192.0.2.1", "ipMode": "VIP"}]
+
+
+@pytest.mark.parametrize(
+    ("meta", "shown"),
+    [({"name": "web"}, "web"), ({"generateName": "web-"}, "web-"), ({}, "Unknown")],
+    ids=["name", "generateName", "neither"],
+)
+def test_a_refusal_for_a_namespaces_sake_names_what_was_asked_for(
+    registry: Registry, meta: Document, shown: str
+) -> None:
+    registry.create(kind("namespaces"), {"metadata": {"name": "team"}})
+    registry.delete(kind("namespaces"), "", "team")
+    error = refusal(registry.create, SERVICES, {**service(), "metadata": meta}, namespace="team")
+    assert error.message == (
+        f'services "{shown}" is forbidden: unable to create new content in namespace team '
+        "because it is being terminated"
+    )
+
+
+def test_a_negative_grace_is_a_second(registry: Registry) -> None:
+    spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "w1"}
+    pods = kind("pods")
+    registry.create(pods, {"metadata": {"name": "p"}, "spec": spec}, namespace="default")
+    marked, gone = registry.delete(pods, "default", "p", DeleteOptions(grace=-5))
+    assert (marked["metadata"]["deletionGracePeriodSeconds"], gone) == (1, False)
