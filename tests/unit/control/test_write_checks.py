@@ -376,3 +376,16 @@ def test_a_negative_grace_is_a_second(registry: Registry) -> None:
     registry.create(pods, {"metadata": {"name": "p"}, "spec": spec}, namespace="default")
     marked, gone = registry.delete(pods, "default", "p", DeleteOptions(grace=-5))
     assert (marked["metadata"]["deletionGracePeriodSeconds"], gone) == (1, False)
+
+
+def test_a_new_node_takes_no_pods_until_it_is_ready(registry: Registry) -> None:
+    taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+    other = {"key": "a", "effect": "NoExecute", "value": "b"}
+    for name, given, expected in (
+        ("bare", None, [taint]),
+        ("tainted", [other], [other, taint]),
+        ("known", [taint, other], [taint, other]),
+    ):
+        document = {"metadata": {"name": name}, "spec": {"taints": given}}
+        assert registry.create(NODES, document).document["spec"]["taints"] == expected
+    assert put(registry, NODES, {"metadata": {"name": "bare"}}).get("spec") == {}
