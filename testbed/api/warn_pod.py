@@ -25,6 +25,15 @@ def pod(document: Document, old: Document | None) -> list[str]:
     return found + _spec(document.get("spec", {}), "spec")
 
 
+def pod_status(document: Document, old: Document | None) -> list[str]:
+    """Of the addresses of a Pod and of its node."""
+    found = []
+    for name in ("podIPs", "hostIPs"):
+        for i, entry in enumerate(document.get("status", {}).get(name, ())):
+            found += address_form(f"status.{name}[{i}].ip", entry.get("ip", ""))
+    return found
+
+
 def workload(document: Document, old: Document | None) -> list[str]:
     """A Deployment's or ReplicaSet's; of a change, only one of its spec."""
     return ([] if old else _name(document, "Pod names and hostnames")) + template(document, old)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from testbed.api import object_meta, status
+from testbed.api.decoding import json_type
 from testbed.api.documents import Document, copy_document, name_of
 from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
@@ -24,6 +25,9 @@ class Admitted(Protocol):
 
     @property
     def document(self) -> Document: ...
+
+    @property
+    def requested(self) -> Document: ...
 
     @property
     def warnings(self) -> Sequence[str]: ...
@@ -147,6 +151,34 @@ def check_name(meta: Document, name: str) -> None:
     if found != name:
         words = f"the name of the object ({found}) does not match the name on the URL ({name})"
         raise status.bad_request(words)
+
+
+def check_applied(resource: ResourceType, configuration: Any) -> None:
+    """Refuse (400) an applied configuration of another kind. Source: versioncheck.go."""
+    if not isinstance(configuration, dict):
+        kind = json_type(configuration)
+        raise status.bad_request(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
+            f"unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )
+    api_version, kind = (str(configuration.get(name) or "") for name in ("apiVersion", "kind"))
+    if (api_version, kind) == (resource.api_version, resource.kind):
+        return
+    group, _, version = api_version.rpartition("/")
+    if api_version.count("/") > 1:
+        group = version = kind = ""
+    raise status.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+
+
+def untyped(configuration: Document, error: ValueError) -> status.StatusError:
+    """500: an applied configuration doesn't fit its type. Source: structuredmerge.go."""
+    meta = configuration["metadata"]
+    group, _, version = str(configuration["apiVersion"]).rpartition("/")
+    subject = f"{meta.get('namespace') or ''}/{meta.get('name') or ''}"
+    return status.plain_failure(
+        f"failed to create typed patch object ({subject}; {group}/{version}, "
+        f"Kind={configuration['kind']}): {error}"
+    )
 
 
 def patch_refused(error: PatchError) -> status.StatusError:
