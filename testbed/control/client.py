@@ -77,7 +77,7 @@ class RegistryClient:
     def bind(self, pod: Document, node: str) -> Document:
         bound = copy.deepcopy(pod)
         bound["spec"]["nodeName"] = node
-        return self.store.update("pods", bound)
+        return self.store.update("pods", bound, status=True)  # no new generation
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
         """Record an Event; one that repeats is counted.

@@ -70,7 +70,7 @@ class PlainApi:
     def bind(self, pod: Document, node: str) -> Document:
         bound = copy.deepcopy(pod)
         bound["spec"]["nodeName"] = node
-        return self.store.update("pods", bound)
+        return self.store.update("pods", bound, status=True)
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
         self.events.append((kind, reason, message))
