@@ -45,10 +45,12 @@ def _nothing() -> None:
 class Admitted:
     """A write that may be stored.
 
+    `requested` is what the writer asked for, with defaults, before the server's own decisions.
     `undo` gives back what was allocated for it; call it where storing fails after all.
     """
 
     document: Document
+    requested: Document
     warnings: tuple[str, ...] = ()
     undo: Callable[[], None] = field(default=_nothing, compare=False)
 
@@ -87,15 +89,17 @@ class Admission:
         new, warnings = typed(document, kind, field_validation)
         self._check_namespace(new, kind, namespace)
         gate()
-        strategy.defaults(new)
         warnings += object_meta.fill(new, kind, self._rng)
-        return self._create(kind, strategy, new, warnings, dry_run=dry_run)
+        strategy.defaults(new)
+        requested = self._encode(kind, new)
+        return self._create(kind, strategy, new, requested, warnings, dry_run=dry_run)
 
     def _create(
         self,
         kind: ResourceType,
         strategy: Strategy,
         new: Document,
+        requested: Document,
         warnings: list[str],
         *,
         dry_run: bool,
@@ -119,7 +123,8 @@ class Admission:
         new["metadata"].pop("resourceVersion", None)
         encoded = self._encode(kind, new)
         undo = self._note(kind, encoded, transaction, dry_run=dry_run)
-        return Admitted(encoded, tuple(warnings + strategy.warnings(new, None)), undo)
+        warnings += strategy.warnings(new, None)
+        return Admitted(encoded, requested, tuple(warnings), undo)
 
     def read(self, resource: str, document: Document, *, field_validation: str = "Warn") -> None:
         """Raises StatusError (400) where the object can't be read at all."""
@@ -150,6 +155,7 @@ class Admission:
         stored = decode(old, self._definition(kind))[0]
         strategy.defaults(changed)
         warnings += object_meta.keep(changed, stored)
+        requested = self._encode(kind, changed)
         transaction = Transaction(self.addresses, self.ports, dry_run)
         try:
             if subresource == "status":
@@ -166,7 +172,7 @@ class Admission:
         undo = self._note(kind, encoded, transaction, dry_run=dry_run)
         warn = strategy.status_warnings if subresource == "status" else strategy.warnings
         warnings += warn(changed, stored)
-        return Admitted(encoded, tuple(warnings), undo)
+        return Admitted(encoded, requested, tuple(warnings), undo)
 
     def _update_object(
         self,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from testbed.api import object_meta, status
-from testbed.api.documents import Document, copy_document, copy_value, name_of
+from testbed.api.decoding import json_type
+from testbed.api.documents import Document, copy_document, name_of
 from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
 from testbed.control.apiserver.patch.json import PatchError
@@ -24,6 +25,9 @@ class Admitted(Protocol):
 
     @property
     def document(self) -> Document: ...
+
+    @property
+    def requested(self) -> Document: ...
 
     @property
     def warnings(self) -> Sequence[str]: ...
@@ -149,24 +153,32 @@ def check_name(meta: Document, name: str) -> None:
         raise status.bad_request(words)
 
 
-def keep_other_half(resource: ResourceType, old: Document, new: Document, subresource: str) -> None:
-    """The half that the (sub)resource doesn't write, and the version, are the stored object's.
+def check_applied(resource: ResourceType, configuration: Any) -> None:
+    """Refuse (400) an applied configuration of another kind. Source: versioncheck.go."""
+    if not isinstance(configuration, dict):
+        kind = json_type(configuration)
+        raise status.bad_request(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
+            f"unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )
+    api_version, kind = (str(configuration.get(name) or "") for name in ("apiVersion", "kind"))
+    if (api_version, kind) == (resource.api_version, resource.kind):
+        return
+    group, _, version = api_version.rpartition("/")
+    if api_version.count("/") > 1:
+        group = version = kind = ""
+    raise status.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
 
-    Source: PrepareForUpdate of the strategies.
-    """
-    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    if subresource == "status":
-        for field in {*old, *new} - {"metadata", "status"}:
-            _take_over(field, old, new)
-    elif "status" in resource.subresources:
-        _take_over("status", old, new)
 
-
-def _take_over(field: str, old: Document, new: Document) -> None:
-    if field in old:
-        new[field] = copy_value(old[field])
-    else:
-        new.pop(field, None)
+def untyped(configuration: Document, error: ValueError) -> status.StatusError:
+    """500: an applied configuration doesn't fit its type. Source: structuredmerge.go."""
+    meta = configuration["metadata"]
+    group, _, version = str(configuration["apiVersion"]).rpartition("/")
+    subject = f"{meta.get('namespace') or ''}/{meta.get('name') or ''}"
+    return status.plain_failure(
+        f"failed to create typed patch object ({subject}; {group}/{version}, "
+        f"Kind={configuration['kind']}): {error}"
+    )
 
 
 def patch_refused(error: PatchError) -> status.StatusError:
@@ -270,4 +282,6 @@ def grace_of(resource: ResourceType, old: Document, options: DeleteOptions) -> i
     grace = options.grace
     if grace is None:
         grace = spec.get("terminationGracePeriodSeconds")
-    return DEFAULT_GRACE if grace is None else max(0, int(grace))
+    if grace is None:
+        return DEFAULT_GRACE
+    return 1 if int(grace) < 0 else int(grace)

@@ -21,9 +21,10 @@ from testbed.control.apiserver.patch import apply as server_side
 from testbed.control.apiserver.patch.json import PatchError, json_patch
 from testbed.control.apiserver.patch.merge import merge_patch
 from testbed.control.apiserver.patch.strategic import strategic_merge_patch
+from testbed.control.apiserver.patch.typed import TypedError
 from testbed.control.envelope import Admitter, DeleteOptions, Outcome, WriteOptions
 from testbed.control.store import Event, EventType, Store
-from testbed.control.storing import Storing, shape
+from testbed.control.storing import Storing, reset_fields, shape
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -240,10 +241,11 @@ class Registry:
         subresource: str,
         options: WriteOptions,
     ) -> Outcome:
+        envelope.check_applied(resource, configuration)
         configuration = envelope.prepared(resource, configuration, namespace)
         configuration["metadata"].setdefault("name", name)
         envelope.check_name(configuration["metadata"], name)
-        if configuration["metadata"].get("managedFields"):
+        if configuration["metadata"].get("managedFields") is not None:
             raise status.bad_request("metadata.managedFields must be nil")
         old = self.store.find(resource.resource, namespace, name)
         sent = configuration["metadata"].pop("resourceVersion", None)
@@ -254,7 +256,16 @@ class Registry:
         writer = replace(self._storing.writer(resource, options, "Apply"), subresource=subresource)
         merging = shape(resource)
         try:
-            new = server_side.apply(old, configuration, writer, merging, force=options.force)
+            new = server_side.apply(
+                old,
+                configuration,
+                writer,
+                merging,
+                force=options.force,
+                reset=reset_fields(resource, subresource),
+            )
+        except TypedError as error:
+            raise envelope.untyped(configuration, error) from None
         except server_side.ApplyConflictError as error:
             details = {"causes": error.causes()}
             raise status.StatusError(409, "Conflict", str(error), details) from None

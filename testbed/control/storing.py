@@ -15,6 +15,8 @@ from testbed.api.documents import Document, name_of
 from testbed.api.resources import ResourceType
 from testbed.control import envelope, plugins
 from testbed.control.apiserver.patch import apply as server_side
+from testbed.control.apiserver.patch.fields import FieldSet, Path
+from testbed.control.apiserver.patch.managers import Manager
 from testbed.control.apiserver.patch.shape import Shape, shape_of
 from testbed.control.envelope import Admitter, Outcome, WriteOptions
 from testbed.control.names import generate
@@ -22,6 +24,11 @@ from testbed.control.store import Store
 
 #: Kinds whose update must name the version it changes. Source: AllowUnconditionalUpdate.
 VERSION_NEEDED = frozenset({"leases"})
+#: Metadata that a write of the status leaves alone.
+_RESET_WITH_STATUS: dict[str, tuple[Path, ...]] = {
+    "deployments": (("f:metadata", "f:labels"),),
+    "pods": (("f:metadata", "f:deletionTimestamp"), ("f:metadata", "f:ownerReferences")),
+}
 #: Tries to find a free generated name. Source: maxNameGenerationCreateAttempts.
 NAME_ATTEMPTS = 8
 
@@ -49,11 +56,13 @@ class Storing:
         def gate() -> None:
             if put:
                 envelope.check_uid(resource, None, new)
-            self._check_namespace(resource, namespace, new)
+            self._check_namespace(resource, namespace, asked)
             if put:
                 object_meta.check_version(str(new["metadata"].get("resourceVersion") or ""))
 
-        self._name(resource, namespace, new["metadata"])
+        given = new["metadata"]
+        asked = given.get("name") or given.get("generateName") or "Unknown"
+        self._name(resource, namespace, given)
         sent = plugins.fill_in(self.store, resource, new)
         if put:
             sent = {**sent, "metadata": {**new["metadata"], "resourceVersion": ""}}
@@ -79,7 +88,9 @@ class Storing:
             )
         if not applied:
             writer = self.writer(resource, options, "Update")
-            server_side.record_update(None, new, stored, writer, shape(resource))
+            server_side.record_update(
+                None, admitted.requested, stored, writer, shape(resource), reset_fields(resource)
+            )
         if options.dry_run:
             stored["metadata"].update(
                 uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
@@ -108,7 +119,7 @@ class Storing:
             envelope.check_version(resource, old, sent, needed=needed)
 
         sent = {"metadata": dict(new["metadata"])}
-        envelope.keep_other_half(resource, old, new, subresource)
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         admitted = self._admission.update(
             resource.resource,
             new,
@@ -121,17 +132,25 @@ class Storing:
         stored = admitted.document
         if not applied:
             writer = replace(self.writer(resource, options, "Update"), subresource=subresource)
-            server_side.record_update(old, new, stored, writer, shape(resource))
+            server_side.record_update(
+                old,
+                admitted.requested,
+                stored,
+                writer,
+                shape(resource),
+                reset_fields(resource, subresource),
+            )
         warnings = (*options.warnings, *admitted.warnings)
-        if options.dry_run or stored == old:
-            return Outcome(stored, warnings, changed=stored != old)
+        changed = not server_side.same_but_for_times(stored, old)
+        if not changed and not options.dry_run:
+            stored = old
+        if options.dry_run or not changed:
+            return Outcome(stored, warnings, changed=changed)
         stored = self.store.update(resource.resource, stored, status=subresource == "status")
         return Outcome(stored, warnings)
 
-    def writer(
-        self, resource: ResourceType, options: WriteOptions, operation: str
-    ) -> server_side.Manager:
-        return server_side.Manager(
+    def writer(self, resource: ResourceType, options: WriteOptions, operation: str) -> Manager:
+        return Manager(
             options.manager,
             operation,
             resource.api_version,
@@ -151,10 +170,10 @@ class Storing:
             if self.store.find(resource.resource, namespace, meta["name"]) is None:
                 return
 
-    def _check_namespace(self, resource: ResourceType, namespace: str, new: Document) -> None:
-        """The namespace exists and isn't being deleted.
+    def _check_namespace(self, resource: ResourceType, namespace: str, asked: str) -> None:
+        """The namespace exists and isn't being deleted; `asked` is the name, or its beginning.
 
-        Source: plugin/pkg/admission/namespace/lifecycle.
+        Sources: plugin/pkg/admission/namespace/lifecycle, apiserver pkg/admission/errors.go.
         """
         if not resource.namespaced:
             return
@@ -164,7 +183,7 @@ class Storing:
         if found["metadata"].get("deletionTimestamp"):
             refusal = status.forbidden(
                 resource.resource,
-                name_of(new),
+                asked,
                 resource.group,
                 f"unable to create new content in namespace {namespace} "
                 "because it is being terminated",
@@ -176,6 +195,16 @@ class Storing:
             }
             refusal.details["causes"] = [cause]
             raise refusal
+
+
+def reset_fields(resource: ResourceType, subresource: str = "") -> FieldSet:
+    """Fields that a write of the (sub)resource doesn't set, whatever it holds.
+
+    Source: GetResetFields of the strategies in pkg/registry.
+    """
+    if subresource == "status":
+        return frozenset({("f:spec",), *_RESET_WITH_STATUS.get(resource.resource, ())})
+    return frozenset({("f:status",)} if "status" in resource.subresources else ())
 
 
 def shape(resource: ResourceType) -> Shape:
