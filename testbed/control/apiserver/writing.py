@@ -174,7 +174,7 @@ class Writer:
             raise status.conflict("pods/binding", name, "", detail)
         bound = copy_document(pod)
         bound["spec"]["nodeName"] = node
-        self._store.update("pods", bound)
+        self._store.update("pods", bound, status=True)  # no new generation
 
     def _finalize(self, call: Call, document: Document) -> web.Response:
         """Replace a Namespace's own finalizers."""
