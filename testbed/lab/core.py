@@ -17,6 +17,11 @@ from testbed.clock import LabClock
 from testbed.cloud.balancer import DataPlane
 from testbed.cloud.dataplane import Site
 from testbed.cloud.fake import FakeCloud
+from testbed.control.controllers.kubernetes_service import (
+    API_PORT,
+    KEY,
+    KubernetesServiceController,
+)
 from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
 from testbed.control.controllers.service_cidr import default_document
 from testbed.control.controllers.service_lb import ServiceController
@@ -53,9 +58,6 @@ if TYPE_CHECKING:
     from testbed.lab.twinning import TwinPods
 
 log = logging.getLogger(__name__)
-
-#: Where the API server listens inside the lab, on the router's address in the node network.
-API_PORT = 6443
 
 
 class LabCore(Objects):
@@ -235,13 +237,9 @@ class LabCore(Objects):
 
     async def _start_api(self) -> None:
         """Service kubernetes; behind it, where it was asked for, the API server."""
-        address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
-        service = bootstrap.kubernetes_service(str(address))
-        recorded = self.control.store.find("services", "default", "kubernetes") is not None
-        if not recorded:
-            self.control.client.create("services", service)
         if not self.options.api:
             self.control.manager.add(NamespaceDefaultsController(self.control.client))
+            self._keep_service_kubernetes("")
             return
         from testbed.control.apiserver.server import ApiServer, loopback_socket
 
@@ -264,11 +262,17 @@ class LabCore(Objects):
         kubelet.leases.is_watched = lambda: watchers.watches("leases")
         kubelet.leases.renew()
         self.control.registry.before_reading["leases"] = kubelet.leases.look
-        own = router.address(4)
-        if not recorded:
-            client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))
-            client.create("endpoints", bootstrap.kubernetes_endpoints(own, API_PORT))
         self.control.manager.add(NamespaceDefaultsController(client, ca))
+        self._keep_service_kubernetes(router.address(4))
+
+    def _keep_service_kubernetes(self, server: str) -> None:
+        """From now on, so that nobody else is given its address; a twin has its own."""
+        if self.twin is not None and self.control.store.find("services", *KEY) is not None:
+            return
+        address = str(ipaddress.ip_network(self.options.service_cidrs[0])[1])
+        controller = KubernetesServiceController(self.control.client, address, server)
+        self.control.manager.add(controller)
+        controller.reconcile(KEY)
 
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)
@@ -290,9 +294,9 @@ class LabCore(Objects):
         """Run until nothing is left to do: controllers, probes, rules, the cloud's checks."""
         async with self._settling:
             while True:
-                self.control.manager.run()
+                await self._run_controllers()
                 await self.sandboxes.settled()
-                self.control.manager.run()
+                await self._run_controllers()
                 await self.proxies.sync()
                 await self.external.settled()
                 if self.cloud is not None:
@@ -300,6 +304,11 @@ class LabCore(Objects):
                 await self.addons.settled()
                 if self.control.manager.idle and self.proxies.idle and self.external.idle:
                     return
+
+    async def _run_controllers(self) -> None:
+        """Let the controllers do what is to do, and the API server answer meanwhile."""
+        for _ in self.control.manager.slices():
+            await asyncio.sleep(0)
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass; the lab comes to rest at every moment at which something is due."""
@@ -322,6 +331,8 @@ class LabCore(Objects):
             await self.settle()
         except TestbedError as error:  # nobody asked: the next command says so again
             log.warning("%s", error)
+        except Exception:
+            log.exception("the lab didn't come to rest")
 
     async def close(self) -> None:
         """End what runs; the fabric's end takes the rest."""

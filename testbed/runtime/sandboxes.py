@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from testbed import shell
 from testbed.api.documents import Document
@@ -37,12 +38,16 @@ from testbed.runtime.volumes import VolumeMountError, check_host_path
 HEALTHY = "testbed/healthy"
 
 
+#: Told of a program's end: Pod's uid, container, exit code, termination message.
+Exited: TypeAlias = Callable[[str, str, int, str], None]
+
+
 class Sandboxes:
     """The Pods of one lab.
 
     `directory` is the lab's run directory; `plan_pod(namespace, node, addresses)` is the Pod
     network's plan; `images` says what containers run; `host` runs it (by default this process).
-    `exited(uid, container, code)` is told when a program ends. With a keeper as host, `create`
+    `exited` is told when a program ends, with what that says of it. With a keeper as host, `create`
     finds what ran before this process. All methods belong to the event loop's thread.
     """
 
@@ -69,7 +74,7 @@ class Sandboxes:
         self._checker = Checker(fabric, loop)
         self._pending = Pending(loop)
         self._mapped: set[str] = set()
-        self.exited: Callable[[str, str, int], None] = lambda uid, container, code: None
+        self.exited: Exited = lambda uid, container, code, message: None
         #: Built-in applications by their image's repository.
         self.applications: dict[str, Starter] = {}
 
@@ -281,8 +286,10 @@ class Sandboxes:
         sandbox = self._sandboxes[uid]
         sandbox.programs.pop(container, None)
         sandbox.close_root(container)
-        self.logs.end(sandbox.request.key, container)
-        self.exited(uid, container, code)
+        key = sandbox.request.key
+        self.logs.end(key, container)
+        document, log = sandbox.document_of(container), self.logs.file(key, container)
+        self.exited(uid, container, code, sandbox.termination_message(document, code, log))
         self._pending.ended((uid, container))
 
     def stop(self, uid: str, container: str) -> bool:

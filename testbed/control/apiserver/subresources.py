@@ -69,7 +69,7 @@ class Subresources:
         pod = self._registry.get(call.resource, call.namespace, call.target.name)
         bound = _bound(pod, binding, self._registry.store.timestamp())
         if not dry_run:
-            self._registry.store.update("pods", bound)
+            self._registry.store.update("pods", bound, status=True)  # no new generation
 
 
 def _check_binding(binding: Document) -> None:

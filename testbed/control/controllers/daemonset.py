@@ -13,7 +13,13 @@ from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.status import StatusError
 from testbed.control import pods
 from testbed.control.controllers import ownership, revisions
-from testbed.control.controllers.base import ClusterApi, Controller, Key, RetryError
+from testbed.control.controllers.base import (
+    ClusterApi,
+    Controller,
+    Key,
+    RetryError,
+    namespace_is_ending,
+)
 from testbed.control.controllers.daemon_pods import (
     by_age,
     daemon_tolerations,
@@ -250,6 +256,8 @@ class DaemonSetController(Controller):
         try:
             made = self.api.create("pods", pod)
         except StatusError as error:
+            if namespace_is_ending(error):
+                return
             self.api.event(owner, "Warning", "FailedCreate", f"Error creating: {error}")
             raise RetryError(5, str(error)) from None
         self.api.event(owner, "Normal", "SuccessfulCreate", f"Created pod: {name_of(made)}")

@@ -13,7 +13,7 @@ from testbed.api.documents import Document, name_of
 from testbed.api.status import StatusError
 from testbed.control import pods
 from testbed.control.controllers import ownership, revisions
-from testbed.control.controllers.base import Controller, Key, RetryError
+from testbed.control.controllers.base import Controller, Key, RetryError, namespace_is_ending
 from testbed.control.store import Event
 
 NAME_LABEL = "statefulset.kubernetes.io/pod-name"
@@ -141,6 +141,8 @@ class StatefulSetController(Controller):
         try:
             self.api.create("pods", pod)
         except StatusError as error:
+            if namespace_is_ending(error):
+                return
             message = f"create {what} failed error: {error}"
             self.api.event(owner, "Warning", "FailedCreate", message)
             raise RetryError(5, str(error)) from None

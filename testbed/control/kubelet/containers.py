@@ -62,10 +62,9 @@ class Containers:
         policy = document["spec"].get("restartPolicy", "Always")
         waits: list[float | None] = []
         over = initialized and not any(c.running or should_run(c, policy) for c in main)
+        if over:
+            return self.stop_all(document, pod, _grace(document))
         for container in pod.of(Role.INIT, Role.SIDECAR):
-            if over:
-                waits.append(self.stop(document, pod, container, _grace(document)))
-                continue
             if container.role is Role.INIT and initialized:
                 continue
             waits.append(self._keep_one(pod, container, facts, policy))
@@ -211,22 +210,37 @@ class Containers:
 
     # ending
 
-    def ended(self, pod: RunningPod, container: Container, code: int) -> None:
+    def ended(self, pod: RunningPod, container: Container, code: int, message: str = "") -> None:
         """A container has ended."""
         if container.running:
             self._prober.end(pod.sandbox.uid, container.name)
-            container.end(code, self._api.clock.now(), self._api.store.timestamp())
+            container.end(code, self._api.clock.now(), self._api.store.timestamp(), message)
 
     def forget(self, pod: RunningPod, container: Container) -> None:
         """The sandbox goes: no more probes."""
         self._prober.end(pod.sandbox.uid, container.name)
 
-    def stop(
-        self, document: Document, pod: RunningPod, container: Container, grace: float
+    def stop_all(self, document: Document, pod: RunningPod, grace: float) -> float | None:
+        """Bring a Pod's containers nearer to their ends; the seconds after which to go on.
+
+        All preStop hooks run at once. A sidecar gets SIGTERM when those before it have ended, at
+        the latest when the grace period is over. Source: kuberuntime_termination_order.go.
+        """
+        turns = [*pod.of(Role.MAIN, Role.INIT), *reversed(pod.of(Role.SIDECAR))]
+        waits = []
+        for index, container in enumerate(turns):
+            before = turns[:index] if container.role is Role.SIDECAR else ()
+            turn = not any(each.running for each in before)
+            waits.append(self._stop(document, pod, container, grace, turn))
+        return _soonest(waits)
+
+    def _stop(
+        self, document: Document, pod: RunningPod, container: Container, grace: float, turn: bool
     ) -> float | None:
         """Bring a running container nearer to its end: preStop hook, SIGTERM, SIGKILL.
 
-        Returns the seconds after which to go on, None where it has ended or its end is awaited.
+        Without its `turn`, no SIGTERM before the grace period is over. Returns the seconds after
+        which to go on, None where it has ended or its end is awaited.
         """
         if not container.running:
             return None
@@ -236,7 +250,7 @@ class Containers:
             self._begin_stopping(pod, container, grace)
         elif container.stopping.grace > grace:
             container.stopping.grace = grace
-        return self._go_on_stopping(pod, container)
+        return self._go_on_stopping(pod, container, turn)
 
     def _begin_stopping(self, pod: RunningPod, container: Container, grace: float) -> None:
         uid = pod.sandbox.uid
@@ -256,12 +270,15 @@ class Containers:
 
         self._run_hook(pod, container, hook, grace, ended)
 
-    def _go_on_stopping(self, pod: RunningPod, container: Container) -> float | None:
+    def _go_on_stopping(
+        self, pod: RunningPod, container: Container, turn: bool = True
+    ) -> float | None:
         stopping, uid = container.stopping, pod.sandbox.uid
         assert stopping is not None
         now = self._api.clock.now()
         end = stopping.since + stopping.grace
-        if not stopping.hook_ended and now < end:
+        waits = not stopping.hook_ended or (stopping.asked is None and not turn)
+        if waits and now < end:
             return end - now
         if stopping.asked is None:
             stopping.asked = now

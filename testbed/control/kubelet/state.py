@@ -124,9 +124,9 @@ class Container:
         found: Document | None = (self.spec.get("lifecycle") or {}).get("postStart")
         return found
 
-    def end(self, code: int, now: float, timestamp: str) -> None:
+    def end(self, code: int, now: float, timestamp: str, message: str = "") -> None:
         """The run has ended."""
-        self.ended = Ended(code, self.started_at, timestamp, now)
+        self.ended = Ended(code, self.started_at, timestamp, now, message=message)
         self.not_before = now + self.crash.after(now - self.begun)
         self.running = self.ready = self.started = self.starting = False
         self.stopping = None

@@ -104,7 +104,11 @@ def _conditions(document: Document, pod: RunningPod, status: Document, now: str)
         "PodScheduled": {"status": "True"},
     }
     before = {c["type"]: c for c in (document.get("status") or {}).get("conditions") or ()}
-    made = [_condition(kind, state, before.get(kind), now) for kind, state in wanted.items()]
+    generation = document["metadata"].get("generation", 1)
+    made = [
+        {**_condition(kind, state, before.get(kind), now), "observedGeneration": generation}
+        for kind, state in wanted.items()
+    ]
     return made + [copy.deepcopy(c) for kind, c in before.items() if kind not in wanted]
 
 

@@ -452,3 +452,60 @@ def test_probes_wait_for_the_post_start_hook() -> None:
     world.runtime.held[0]("")
     world.run()
     assert world.runtime.checks[-1][1] == {"httpGet": {"port": 80}}
+
+
+def with_sidecars(**main: Any) -> Document:
+    sidecars = [{**container(), "name": name, "restartPolicy": "Always"} for name in ("one", "two")]
+    return pod("web-0", initContainers=sidecars, containers=[{**container(), **main}])
+
+
+def stops(world: World) -> list[str]:
+    return [call for call in world.runtime.calls if call.startswith(("stop", "kill"))]
+
+
+def test_sidecars_end_after_the_main_containers_from_the_last_to_the_first() -> None:
+    world = World()
+    world.runtime.stubborn |= {"c", "one", "two"}
+    world.create("pods", with_sidecars())
+    world.delete("pods", "web-0", grace=30)
+    assert stops(world) == ["stop c"]
+    world.exit("web-0", 0)
+    assert stops(world) == ["stop c", "stop two"]
+    world.exit("web-0", 0, "two")
+    assert stops(world) == ["stop c", "stop two", "stop one"]
+    world.exit("web-0", 0, "one")
+    assert world.store.find("pods", "default", "web-0") is None
+
+
+def test_sidecars_do_not_outlive_the_grace_period_of_a_container_that_does_not_end() -> None:
+    world = World()
+    world.runtime.stubborn |= {"c", "one", "two"}
+    world.create("pods", with_sidecars())
+    world.delete("pods", "web-0", grace=10)
+    world.advance(10)
+    assert stops(world) == ["stop c", "kill c", "stop two", "stop one"]
+    world.advance(2)
+    assert sorted(stops(world)[4:]) == ["kill one", "kill two"]
+    assert world.store.find("pods", "default", "web-0") is None
+
+
+def test_all_pre_stop_hooks_run_at_once() -> None:
+    world = World()
+    document = with_sidecars(lifecycle={"preStop": {"exec": {"command": ["main"]}}})
+    hook = {"preStop": {"exec": {"command": ["sidecar"]}}}
+    document["spec"]["initContainers"][0]["lifecycle"] = hook
+    world.create("pods", document)
+    world.runtime.held = []
+    world.delete("pods", "web-0", grace=30)
+    assert [action["exec"]["command"] for _, action in world.runtime.checks] == [
+        ["main"],
+        ["sidecar"],
+    ]
+
+
+def test_binding_a_pod_makes_no_new_generation() -> None:
+    world = World()
+    world.create("pods", one())
+    bound = world.pod("web-0")
+    assert bound["metadata"]["generation"] == 1
+    assert {c["observedGeneration"] for c in bound["status"]["conditions"]} == {1}

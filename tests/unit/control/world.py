@@ -48,19 +48,29 @@ class PlainApi:
     def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
         return self.store.update(resource, document, status=status)
 
-    def delete(self, resource: str, namespace: str, name: str, *, grace: int | None = None) -> None:
+    def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "",
+    ) -> None:
         found = self.store.find(resource, namespace, name)
         if found is None:
             raise NotFoundError(resource, namespace, name)
         if resource == "pods" and grace is None:
             grace = found["spec"].get("terminationGracePeriodSeconds", 30)
             grace = grace if found["spec"].get("nodeName") else 0
-        self.store.delete(resource, namespace, name, grace=grace)
+        held = {"Orphan": ("orphan",), "Foreground": ("foregroundDeletion",)}
+        finalizers = held.get(propagation, ())
+        self.store.delete(resource, namespace, name, grace=grace, finalizers=finalizers)
 
     def bind(self, pod: Document, node: str) -> Document:
         bound = copy.deepcopy(pod)
         bound["spec"]["nodeName"] = node
-        return self.store.update("pods", bound)
+        return self.store.update("pods", bound, status=True)
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
         self.events.append((kind, reason, message))
