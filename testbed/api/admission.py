@@ -89,8 +89,8 @@ class Admission:
         new, warnings = typed(document, kind, field_validation)
         self._check_namespace(new, kind, namespace)
         gate()
-        strategy.defaults(new)
         warnings += object_meta.fill(new, kind, self._rng)
+        strategy.defaults(new)
         requested = self._encode(kind, new)
         return self._create(kind, strategy, new, requested, warnings, dry_run=dry_run)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from testbed.api import object_meta, status
 from testbed.api.decoding import json_type
-from testbed.api.documents import Document, copy_document, copy_value, name_of
+from testbed.api.documents import Document, copy_document, name_of
 from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
 from testbed.control.apiserver.patch.json import PatchError
@@ -153,26 +153,6 @@ def check_name(meta: Document, name: str) -> None:
         raise status.bad_request(words)
 
 
-def keep_other_half(resource: ResourceType, old: Document, new: Document, subresource: str) -> None:
-    """The half that the (sub)resource doesn't write, and the version, are the stored object's.
-
-    Source: PrepareForUpdate of the strategies.
-    """
-    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    if subresource == "status":
-        for field in {*old, *new} - {"metadata", "status"}:
-            _take_over(field, old, new)
-    elif "status" in resource.subresources:
-        _take_over("status", old, new)
-
-
-def _take_over(field: str, old: Document, new: Document) -> None:
-    if field in old:
-        new[field] = copy_value(old[field])
-    else:
-        new.pop(field, None)
-
-
 def check_applied(resource: ResourceType, configuration: Any) -> None:
     """Refuse (400) an applied configuration of another kind. Source: versioncheck.go."""
     if not isinstance(configuration, dict):
@@ -302,4 +282,6 @@ def grace_of(resource: ResourceType, old: Document, options: DeleteOptions) -> i
     grace = options.grace
     if grace is None:
         grace = spec.get("terminationGracePeriodSeconds")
-    return DEFAULT_GRACE if grace is None else max(0, int(grace))
+    if grace is None:
+        return DEFAULT_GRACE
+    return 1 if int(grace) < 0 else int(grace)

@@ -1,6 +1,6 @@
 """Admission plugins of the API server that are on by default and fill something in.
 
-Source: plugin/pkg/admission/network/defaultingressclass.
+Sources: plugin/pkg/admission/network/defaultingressclass, plugin/pkg/admission/nodetaint.
 """
 
 from __future__ import annotations
@@ -12,12 +12,27 @@ from testbed.api.resources import ResourceType
 from testbed.control.store import Store
 
 DEFAULT_CLASS = "ingressclass.kubernetes.io/is-default-class"
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 CLASS_ANNOTATION = "kubernetes.io/ingress.class"
 
 
 def fill_in(store: Store, resource: ResourceType, document: Document) -> Document:
     """A new object as the plugins leave it; the one that was sent stays as it is."""
-    return _with_class(store, document) if resource.resource == "ingresses" else document
+    if resource.resource == "ingresses":
+        return _with_class(store, document)
+    return _not_ready(document) if resource.resource == "nodes" else document
+
+
+def _not_ready(node: Document) -> Document:
+    """A new Node takes no Pods until it is known to be ready."""
+    spec: Any = node.get("spec") or {}
+    taints: Any = (spec.get("taints") or []) if isinstance(spec, dict) else None
+    if not isinstance(taints, list):
+        return node
+    kinds = [(t.get("key"), t.get("effect")) for t in taints if isinstance(t, dict)]
+    if (NOT_READY["key"], NOT_READY["effect"]) in kinds:
+        return node
+    return {**node, "spec": {**spec, "taints": [*taints, dict(NOT_READY)]}}
 
 
 def _with_class(store: Store, ingress: Document) -> Document:

@@ -56,11 +56,13 @@ class Storing:
         def gate() -> None:
             if put:
                 envelope.check_uid(resource, None, new)
-            self._check_namespace(resource, namespace, new)
+            self._check_namespace(resource, namespace, asked)
             if put:
                 object_meta.check_version(str(new["metadata"].get("resourceVersion") or ""))
 
-        self._name(resource, namespace, new["metadata"])
+        given = new["metadata"]
+        asked = given.get("name") or given.get("generateName") or "Unknown"
+        self._name(resource, namespace, given)
         sent = plugins.fill_in(self.store, resource, new)
         if put:
             sent = {**sent, "metadata": {**new["metadata"], "resourceVersion": ""}}
@@ -117,7 +119,7 @@ class Storing:
             envelope.check_version(resource, old, sent, needed=needed)
 
         sent = {"metadata": dict(new["metadata"])}
-        envelope.keep_other_half(resource, old, new, subresource)
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         admitted = self._admission.update(
             resource.resource,
             new,
@@ -168,10 +170,10 @@ class Storing:
             if self.store.find(resource.resource, namespace, meta["name"]) is None:
                 return
 
-    def _check_namespace(self, resource: ResourceType, namespace: str, new: Document) -> None:
-        """The namespace exists and isn't being deleted.
+    def _check_namespace(self, resource: ResourceType, namespace: str, asked: str) -> None:
+        """The namespace exists and isn't being deleted; `asked` is the name, or its beginning.
 
-        Source: plugin/pkg/admission/namespace/lifecycle.
+        Sources: plugin/pkg/admission/namespace/lifecycle, apiserver pkg/admission/errors.go.
         """
         if not resource.namespaced:
             return
@@ -181,7 +183,7 @@ class Storing:
         if found["metadata"].get("deletionTimestamp"):
             refusal = status.forbidden(
                 resource.resource,
-                name_of(new),
+                asked,
                 resource.group,
                 f"unable to create new content in namespace {namespace} "
                 "because it is being terminated",
