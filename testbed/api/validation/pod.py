@@ -194,12 +194,12 @@ def update_status(pod: Document, old: Document) -> list[FieldError]:
     errors += _changed_annotations(pod, old)
     status, stored = pod.get("status", {}), old.get("status", {})
     for i, condition in enumerate(status.get("conditions", ())):
-        kind = condition.get("type", "")
+        kind, path = condition.get("type", ""), f"status.conditions[{i}]"
+        errors += _generation(condition, path)
         if kind not in _SYSTEM_CONDITIONS:
-            errors += each(f"metadata.conditions[{i}].Type", kind, label_key)
-    nominated = status.get("nominatedNodeName", "")
-    if nominated and nominated != stored.get("nominatedNodeName", ""):
-        errors += each("status.nominatedNodeName", nominated, dns_subdomain)
+            errors += each(f"{path}.Type", kind, label_key)
+    errors += _nominated(pod, stored)
+    errors += _generation(status, "status")
     quality, known = status.get("qosClass", ""), stored.get("qosClass", "")
     errors += meta.immutable(quality, known, "status.qosClass")
     errors += _ended_containers(pod, old)
@@ -209,6 +209,26 @@ def update_status(pod: Document, old: Document) -> list[FieldError]:
         words = "must be equal to `hostIP`"
         errors.append(FieldError.invalid("status.hostIPs[0].ip", first[0], words))
     return errors + _addresses(status, stored, "hostIPs")
+
+
+def _generation(entry: Document, path: str) -> list[FieldError]:
+    seen = entry.get("observedGeneration", 0)
+    if seen >= 0:
+        return []
+    words = "must be a non-negative integer"
+    return [FieldError.invalid(f"{path}.observedGeneration", seen, words)]
+
+
+def _nominated(pod: Document, stored: Document) -> list[FieldError]:
+    """A node that is being cleared for the Pod, as long as it has none."""
+    path, node = "status.nominatedNodeName", pod.get("status", {}).get("nominatedNodeName", "")
+    if not node or node == stored.get("nominatedNodeName", ""):
+        return []
+    errors = each(path, node, dns_subdomain)
+    if pod.get("spec", {}).get("nodeName"):
+        words = "may not be set on pods that are already bound to a node"
+        errors.append(FieldError.forbidden(path, words))
+    return errors
 
 
 def _ended_containers(pod: Document, old: Document) -> list[FieldError]:
