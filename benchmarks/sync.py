@@ -30,7 +30,8 @@ from testbed.netlink import NetlinkSocket
 from testbed.proxy.changes import ProxyState
 from testbed.proxy.config import DEFAULT_SERVICE_CIDRS, KubeProxyConfiguration
 from testbed.proxy.instance import Instance
-from testbed.proxy.iptables.apply import IptablesApplier, make_counter
+from testbed.proxy.iptables.apply import IptablesApplier
+from testbed.proxy.iptables.counters import make_counter
 from testbed.proxy.iptables.render import Renderer as IptablesRenderer
 from testbed.proxy.kernel.applier import SyncReport
 from testbed.proxy.kernel.transaction import Transactions
