@@ -1,7 +1,9 @@
 """How soon an endpoint change is in every node's rules: part of `benchmarks.control_plane`.
 
-The time counts from the request to the API server until `iptables-save` (or `nft list`) on the
-last of the three nodes shows the new address and no longer the old one, the reading included.
+The time counts from the request to the API server until the kernel's word that the last of the
+three nodes' rules were committed (the end of a transaction, nf_tables' notification group). That
+those are the rules meant is read afterwards, with `iptables-save` or `nft list`: they must have the
+new address and no longer the old one, or the next transaction counts.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
+import socket
 import ssl
 import statistics
 import tempfile
-import threading
 import time
 from http.client import HTTPSConnection
 from pathlib import Path
@@ -26,6 +29,7 @@ SERVICES = 100
 CHANGES = 15
 LIMIT = 0.050
 PATIENCE = 10.0
+_SOL_NETLINK, _ADD_MEMBERSHIP, _NETFILTER, _NFTABLES_GROUP = 270, 1, 12, 7
 READERS = {
     "iptables": ["iptables-save", "-t", "nat"],
     "nftables": ["nft", "list", "table", "ip", "kube-proxy"],
@@ -51,47 +55,63 @@ def measure() -> bool:
 def _changes(lab: Cluster, mode: str) -> list[float]:
     """Seconds of each change, the first one, which warms up, left out."""
     api = _Api(lab.kubeconfig)
+    nodes = [_Node(lab.fabric.namespace(name), READERS[mode]) for name in lab.node_names()]
     times = []
     address = "10.244.1.250"
     for index in range(CHANGES + 1):
         gone, address = address, f"10.244.2.{100 + index}"
-        arrived: dict[str, float] = {}
-        begin = threading.Event()
-        watchers = [
-            threading.Thread(
-                target=_await_rules,
-                args=(lab.fabric.namespace(node), READERS[mode], gone, address, begin, arrived),
-            )
-            for node in lab.node_names()
-        ]
-        for watcher in watchers:
-            watcher.start()
+        for node in nodes:
+            node.forget()
         sent = time.perf_counter()
-        begin.set()
         api.change("svc-7-a", _endpoints(address))
-        for watcher in watchers:
-            watcher.join()
-        assert len(arrived) == len(watchers), f"the rules don't follow: only on {sorted(arrived)}"
-        times.append(max(arrived.values()) - sent)
+        times.append(_arrival(nodes, gone, address) - sent)
     return times[1:]
 
 
-def _await_rules(
-    node: Any,
-    reader: list[str],
-    gone: str,
-    address: str,
-    begin: threading.Event,
-    arrived: dict[str, float],
-) -> None:
-    begin.wait()
+def _arrival(nodes: list[_Node], gone: str, address: str) -> float:
+    """When the last node's rules had `address` and no longer `gone`."""
     deadline = time.perf_counter() + PATIENCE
-    while time.perf_counter() < deadline:
-        rules = node.run(reader)
-        if f"{address}:8080" in rules.replace(" . ", ":") and f"{gone}:" not in rules:
-            arrived[node.name] = time.perf_counter()
-            return
-        time.sleep(0.002)
+    waiting = set(nodes)
+    while waiting:
+        assert time.perf_counter() < deadline, "the rules don't follow"
+        while heard := select.select(nodes, [], [], 0.02)[0]:
+            for node in heard:
+                node.hear()
+        waiting = {node for node in waiting if not node.has(gone, address)}
+    return max(node.last for node in nodes)
+
+
+class _Node:
+    """A node's rules, and when they last changed."""
+
+    def __init__(self, namespace: Any, reader: list[str]) -> None:
+        self._namespace = namespace
+        self._reader = reader
+        self._events = namespace.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
+        self._events.bind((0, 0))
+        self._events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+        self.last = 0.0
+
+    def fileno(self) -> int:
+        return int(self._events.fileno())
+
+    def hear(self) -> None:
+        """Take what the kernel says: something was committed just now."""
+        self._events.recv(1 << 20)
+        self.last = time.perf_counter()
+
+    def forget(self) -> None:
+        """Nothing that was committed until now counts."""
+        while select.select([self], [], [], 0)[0]:
+            self._events.recv(1 << 20)
+        self.last = 0.0
+
+    def has(self, gone: str, address: str) -> bool:
+        """Whether the rules have `address` and no longer `gone`, since something was committed."""
+        if not self.last:
+            return False
+        rules = self._namespace.run(self._reader)
+        return f"{address}:8080" in rules.replace(" . ", ":") and f"{gone}:" not in rules
 
 
 class _Api:

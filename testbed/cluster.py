@@ -7,7 +7,9 @@ with Cluster("three_nodes") as lab:
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -24,20 +26,20 @@ from testbed.fabric.fabric import Fabric
 from testbed.lab.around import Surroundings
 from testbed.lab.core import LabCore
 from testbed.lab.loop import LoopThread
+from testbed.lab.objects import key_of
 from testbed.lab.options import LabOptions
 from testbed.lab.packets import Packets
-from testbed.lab.places import key_of
 from testbed.lab.record import LabRecord
-from testbed.lab.twin import read_twin
 from testbed.naming import check_lab_name
-from testbed.probe.observe import Observation, Observer
-from testbed.report.stops import Place
 from testbed.runtime.sandbox import namespace_name
 from testbed.shell import use_system_programs
 
 if TYPE_CHECKING:
     from testbed.emu.net import Net
     from testbed.lab.explain import Explanation
+    from testbed.lab.twin import Twin
+    from testbed.probe.observe import Observation
+    from testbed.report.stops import Place
 
 T = TypeVar("T")
 #: What can be applied: YAML text, a file, or objects.
@@ -66,7 +68,7 @@ class Cluster(Packets, Surroundings):
     ) -> None:
         use_system_programs()
         self.name = name or f"lab-{os.getpid()}"
-        twin = None if from_objects is None else read_twin(documents_of(from_objects))
+        twin = None if from_objects is None else _twin_of(from_objects)
         self.options = LabOptions(**{**(twin.options if twin else {}), **options})
         self._thread: LoopThread | None = None
         named = isinstance(topology, str | FilePath)
@@ -74,6 +76,8 @@ class Cluster(Packets, Surroundings):
         self.topology = topo.spec()
         self.options.check_programs()
         self.options.check_nodes([machine.name for machine in self.topology.nodes])
+        if self.options.api:
+            threading.Thread(target=_import_server, daemon=True, name="import").start()
         self._topo = topo
         self._net: Net | None = None
         if self.options.keep and (twin is not None or not named):
@@ -93,7 +97,6 @@ class Cluster(Packets, Surroundings):
                 lambda: LabCore(self.fabric, self.topology, self.options, loop, twin, resumed)
             )
             self._thread.wait(self.core.start(tell))
-            self._observer = Observer((), meaning=self._meaning)
             #: The latest observations, the last one last: evidence where a check fails.
             self.observations: deque[Observation] = deque(maxlen=16)
             self._record()
@@ -308,6 +311,8 @@ class Cluster(Packets, Surroundings):
 
     def places(self) -> list[Place]:
         """The lab's machines and Pods with their roles, for pictures."""
+        from testbed.report.stops import Place
+
         machines = [Place(m.name, m.role) for m in self.topology.machines]
         return machines + [
             Place(namespace_name((pod.key.namespace, pod.key.name)), "pod", pod.node_name)
@@ -338,3 +343,16 @@ def documents_of(manifest: Manifest) -> list[Document]:
             return load_file(manifest)
         return load_documents(manifest, "manifest")
     return [manifest] if isinstance(manifest, dict) else list(manifest)
+
+
+def _import_server() -> None:
+    """Import what the API server is made of while the kernel makes namespaces: aiohttp reads the
+    machine's certificates for longer than all of its modules."""
+    for name in ("aiohttp.web", "cryptography.x509"):
+        importlib.import_module(name)
+
+
+def _twin_of(objects: Manifest) -> Twin:
+    from testbed.lab.twin import read_twin
+
+    return read_twin(documents_of(objects))

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from testbed.api import object_meta, schema, status
 from testbed.api.allocate import AddressPool, PortPool, Transaction, family_name
-from testbed.api.decoding import DecodeError, decode, encode
+from testbed.api.bodies import typed
+from testbed.api.decoding import decode
 from testbed.api.documents import Document
-from testbed.api.identity import check_kind, unhandled
+from testbed.api.encoding import encode
 from testbed.api.resources import ResourceType, by_kind, by_name, by_resource
 from testbed.api.service_strategy import begin_create, begin_update, held_addresses, held_ports
 from testbed.api.strategies import STRATEGIES, Strategy, keep_status
@@ -44,10 +45,12 @@ def _nothing() -> None:
 class Admitted:
     """A write that may be stored.
 
+    `requested` is what the writer asked for, with defaults, before the server's own decisions.
     `undo` gives back what was allocated for it; call it where storing fails after all.
     """
 
     document: Document
+    requested: Document
     warnings: tuple[str, ...] = ()
     undo: Callable[[], None] = field(default=_nothing, compare=False)
 
@@ -74,28 +77,29 @@ class Admission:
         namespace: str,
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
         gate: Callable[[], None] = _nothing,
     ) -> Admitted:
         """A new object, ready for the store; raises StatusError.
 
         `namespace` is the request's ("" for a cluster-wide resource). `field_validation` is Warn,
-        Strict or Ignore; `duplicates` are the duplicate fields that parsing found. `gate` is called
-        once the object can be read, before anything else is asked of it: it may refuse the write.
+        Strict or Ignore. `gate` is called once the object can be read, before anything else is
+        asked of it: it may refuse the write.
         """
         kind, strategy = self._find(resource, document)
-        new, warnings = self._decode(kind, document, field_validation, duplicates)
+        new, warnings = typed(document, kind, field_validation)
         self._check_namespace(new, kind, namespace)
         gate()
-        strategy.defaults(new)
         warnings += object_meta.fill(new, kind, self._rng)
-        return self._create(kind, strategy, new, warnings, dry_run=dry_run)
+        strategy.defaults(new)
+        requested = self._encode(kind, new)
+        return self._create(kind, strategy, new, requested, warnings, dry_run=dry_run)
 
     def _create(
         self,
         kind: ResourceType,
         strategy: Strategy,
         new: Document,
+        requested: Document,
         warnings: list[str],
         *,
         dry_run: bool,
@@ -119,19 +123,13 @@ class Admission:
         new["metadata"].pop("resourceVersion", None)
         encoded = self._encode(kind, new)
         undo = self._note(kind, encoded, transaction, dry_run=dry_run)
-        return Admitted(encoded, tuple(warnings + strategy.warnings(new, None)), undo)
+        warnings += strategy.warnings(new, None)
+        return Admitted(encoded, requested, tuple(warnings), undo)
 
-    def read(
-        self,
-        resource: str,
-        document: Document,
-        *,
-        field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
-    ) -> None:
+    def read(self, resource: str, document: Document, *, field_validation: str = "Warn") -> None:
         """Raises StatusError (400) where the object can't be read at all."""
         kind, _ = self._find(resource, document)
-        self._decode(kind, document, field_validation, duplicates)
+        typed(document, kind, field_validation)
 
     def update(
         self,
@@ -142,7 +140,6 @@ class Admission:
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
         gate: Callable[[], None] = _nothing,
     ) -> Admitted:
         """A changed object, ready for the store; `old` is the stored one. Raises StatusError.
@@ -152,12 +149,13 @@ class Admission:
         (binding, finalize …) is checked for its form alone: what it may change is its writer's.
         """
         kind, strategy = self._find(resource, new)
-        changed, warnings = self._decode(kind, new, field_validation, duplicates)
+        changed, warnings = typed(new, kind, field_validation)
         self._check_namespace(changed, kind, old["metadata"].get("namespace", ""))
         gate()
         stored = decode(old, self._definition(kind))[0]
         strategy.defaults(changed)
         warnings += object_meta.keep(changed, stored)
+        requested = self._encode(kind, changed)
         transaction = Transaction(self.addresses, self.ports, dry_run)
         try:
             if subresource == "status":
@@ -174,7 +172,7 @@ class Admission:
         undo = self._note(kind, encoded, transaction, dry_run=dry_run)
         warn = strategy.status_warnings if subresource == "status" else strategy.warnings
         warnings += warn(changed, stored)
-        return Admitted(encoded, tuple(warnings), undo)
+        return Admitted(encoded, requested, tuple(warnings), undo)
 
     def _update_object(
         self,
@@ -204,7 +202,13 @@ class Admission:
                 changed.pop(member)
         if strategy.status_alone:
             object_meta.reset_for_status(changed, stored)
+        strategy.prepare_status(changed, stored)
         self._refuse_change(kind, changed, stored, strategy.update_status or strategy.update)
+
+    def stored(self, resource: str, document: Document) -> None:
+        """An object is in the store as it is now: a ServiceCIDR gives addresses out or doesn't."""
+        if resource == "servicecidrs":
+            self.addresses.set_range(document["metadata"]["name"], _ready_networks(document))
 
     def released(self, resource: str, document: Document) -> None:
         """An object is finally gone: free what it held."""
@@ -241,27 +245,7 @@ class Admission:
         kind = by_resource(group, resource) or by_name(resource)
         if kind is None:
             raise status.not_found(resource, "")
-        check_kind(document, kind)
         return kind, STRATEGIES[kind.group, kind.resource]
-
-    def _decode(
-        self,
-        kind: ResourceType,
-        document: Document,
-        field_validation: str,
-        duplicates: Iterable[str],
-    ) -> tuple[Document, list[str]]:
-        try:
-            decoded, unknown = decode(document, self._definition(kind))
-        except DecodeError as error:
-            raise unhandled(kind.kind, kind.version, kind, str(error)) from None
-        strict = [*duplicates, *unknown]
-        if strict and field_validation == "Strict":
-            errors = ", ".join(strict)
-            raise unhandled(kind.kind, kind.version, kind, f"strict decoding error: {errors}")
-        decoded["apiVersion"], decoded["kind"] = kind.api_version, kind.kind
-        decoded.setdefault("metadata", {})
-        return decoded, strict if field_validation == "Warn" else []
 
     def _check_namespace(self, document: Document, kind: ResourceType, namespace: str) -> None:
         meta = document["metadata"]
@@ -323,8 +307,8 @@ class Admission:
             address = parse_ip(name)
             if address is not None:
                 self.addresses.add_object(address)
-        elif kind.resource == "servicecidrs":
-            self.addresses.set_range(name, _ready_networks(document))
+        else:
+            self.stored(kind.resource, document)
 
 
 def _ready_networks(service_cidr: Document) -> list[Network]:
@@ -332,6 +316,6 @@ def _ready_networks(service_cidr: Document) -> list[Network]:
     if service_cidr["metadata"].get("deletionTimestamp"):
         return []
     for condition in service_cidr.get("status", {}).get("conditions", ()):
-        if condition.get("type") == "Ready" and condition.get("status") == "False":
+        if condition.get("type") == "Ready" and condition.get("status") != "True":
             return []
     return [ipaddress.ip_network(cidr) for cidr in service_cidr.get("spec", {}).get("cidrs", ())]

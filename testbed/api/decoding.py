@@ -1,34 +1,44 @@
-"""Documents into typed documents and back: what Go's decoder and encoder do to an object.
+"""Documents into typed documents: what Go's decoder does to an object.
 
-Decoding checks types, drops what the schema doesn't know and says so in Go's words (catalogue
-V-082…V-084). Encoding leaves out what Go's `omitempty` leaves out. Sources: sigs.k8s.io/json,
-apimachinery pkg/runtime/serializer/json.
+It checks types, drops what the schema doesn't know and says so in Go's words (catalogue
+V-082…V-084). Sources: sigs.k8s.io/json internal/golang/encoding/json/decode.go, and the
+UnmarshalJSON methods of IntOrString, Quantity, Time and MicroTime.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import re
-from datetime import UTC, datetime
 from typing import Any
 
-from testbed.api import quantity
+from testbed.api import gotimes, quantity
 from testbed.api.documents import Document
+from testbed.api.encoding import zero
 from testbed.api.gojson import quote
-from testbed.api.identity import json_type
+from testbed.api.jsontext import Repeated, number_text
 from testbed.api.schema import FieldType, StructType, struct
 
 #: More strict errors than this are not collected.
 STRICT_LIMIT = 100
 
 _INT_RANGE = {"int32": 2**31, "int64": 2**63}
-_RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
+_NEWLINES = str.maketrans("", "", "\r\n")
 
 
 class DecodeError(ValueError):
     """A value of the wrong type; its text is Go's."""
+
+
+def json_type(value: Any) -> str:
+    """A JSON value's type as Go's decoder names it."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, list):
+        return "array"
+    return "object" if isinstance(value, dict) else "number"
 
 
 def decode(document: Document, definition: StructType) -> tuple[Document, list[str]]:
@@ -37,71 +47,111 @@ def decode(document: Document, definition: StructType) -> tuple[Document, list[s
     The copy has no null members; empty lists and maps stay. Raises DecodeError.
     """
     decoder = _Decoder()
-    decoded = decoder.struct(document, definition, "")
+    decoded = decoder.struct(document, definition, "", {})
     if decoder.first_error is not None:
         raise decoder.first_error
-    return decoded, decoder.strict[:STRICT_LIMIT]
+    return decoded, list(decoder.strict)
+
+
+def repeated_fields(value: Any, path: str = "") -> list[str]:
+    """The strict errors of a value without a type: the fields that an object has twice."""
+    if isinstance(value, dict):
+        pairs = value.pairs if isinstance(value, Repeated) else list(value.items())
+        found, seen = [], set()
+        for key, item in pairs:
+            inner = f"{path}.{key}" if path else key
+            if key in seen:
+                found.append(f"duplicate field {quote(inner)}")
+            seen.add(key)
+            found += repeated_fields(item, inner)
+        return list(dict.fromkeys(found))[:STRICT_LIMIT]
+    if isinstance(value, list):
+        lists = [repeated_fields(item, f"{path}[{i}]") for i, item in enumerate(value)]
+        return [text for texts in lists for text in texts][:STRICT_LIMIT]
+    return []
 
 
 class _Decoder:
     """One document's decoding: the first type error wins unless a value refuses itself."""
 
     def __init__(self) -> None:
-        self.strict: list[str] = []
+        self.strict: dict[str, None] = {}
         self.first_error: DecodeError | None = None
         self._struct = ""
         self._fields: list[str] = []
 
-    def struct(self, value: Document, definition: StructType, path: str) -> Document:
-        out: Document = {}
-        outer = self._struct
-        self._struct = definition.go_name
-        for key, item in value.items():
+    def struct(self, value: Document, definition: StructType, path: str, out: Document) -> Document:
+        """Decode `value` into `out`: a field that stands twice is decoded onto itself."""
+        repeated = isinstance(value, Repeated)
+        seen: set[str] = set()
+        outer, depth = self._struct, len(self._fields)
+        for key, item in value.pairs if isinstance(value, Repeated) else value.items():
             field = definition.fields.get(key)
             inner = f"{path}.{key}" if path else key
             if field is None:
-                self.strict.append(f"unknown field {quote(inner)}")
+                self._note("unknown", inner)
                 continue
-            if item is None and field.kind != "raw":
+            if repeated:
+                if key in seen:
+                    self._note("duplicate", inner)
+                seen.add(key)
+            if item is None:
+                if _cleared_by_null(field, key, definition):
+                    out.pop(key, None)
                 continue
-            self._fields.append(key)
-            out[key] = self.value(item, field, inner)
-            self._fields.pop()
-        self._struct = outer
+            self._struct = definition.go_name
+            self._fields += definition.way(key)
+            decoded = self.value(item, field, inner, out.get(key))
+            if decoded is None:
+                out.pop(key, None)
+            else:
+                out[key] = decoded
+            del self._fields[depth:]
+            self._struct = outer
         return out
 
-    def value(self, value: Any, field: FieldType, path: str) -> Any:
-        if field.kind == "struct":
-            if not isinstance(value, dict):
-                return self._mismatch(value, field.go, {})
-            return self.struct(value, struct(field.struct), path)
-        if field.kind == "list":
-            return self._list(value, field, path)
-        if field.kind == "map":
-            return self._map(value, field, path)
-        if field.kind == "raw":
-            return value
+    def value(self, value: Any, field: FieldType, path: str, into: Any = None) -> Any:
+        """`value` decoded; `into` is what an earlier field of the same name left."""
+        match field.kind:
+            case "struct":
+                if not isinstance(value, dict):
+                    return self._mismatch(value, field.go, into)
+                return self.struct(value, struct(field.struct), path, into or {})
+            case "list":
+                return self._list(value, field, path, into or [])
+            case "map":
+                return self._map(value, field, path, into or {})
+            case "raw":
+                return value
         return self._scalar(value, field)
 
-    def _list(self, value: Any, field: FieldType, path: str) -> list[Any]:
+    def _list(self, value: Any, field: FieldType, path: str, into: list[Any]) -> list[Any]:
         item = field.item
         if not isinstance(value, list) or item is None:
             self._mismatch(value, field.go, None)
-            return []
-        return [
-            _zero(item) if entry is None else self.value(entry, item, f"{path}[{i}]")
-            for i, entry in enumerate(value)
-        ]
+            return into
+        out = []
+        for index, entry in enumerate(value):
+            before = into[index] if index < len(into) else None
+            if entry is None:
+                out.append(zero(item) if before is None else before)
+            else:
+                out.append(self.value(entry, item, f"{path}[{index}]", before))
+        return out
 
-    def _map(self, value: Any, field: FieldType, path: str) -> Document:
+    def _map(self, value: Any, field: FieldType, path: str, into: Document) -> Document:
         item = field.item
         if not isinstance(value, dict) or item is None:
             self._mismatch(value, field.go, None)
-            return {}
-        return {
-            key: _zero(item) if entry is None else self.value(entry, item, f"{path}.{key}")
-            for key, entry in value.items()
-        }
+            return into
+        seen: set[str] = set()
+        for key, entry in value.pairs if isinstance(value, Repeated) else value.items():
+            inner = f"{path}.{key}"
+            if key in seen:
+                self._note("duplicate", inner)
+            seen.add(key)
+            into[key] = zero(item) if entry is None else self.value(entry, item, inner)
+        return into
 
     def _scalar(self, value: Any, field: FieldType) -> Any:
         match field.kind:
@@ -136,36 +186,47 @@ class _Decoder:
         return int(value)
 
     def _quantity(self, value: Any) -> str:
-        text = value if isinstance(value, str) else json.dumps(value)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        text = value if isinstance(value, str) else number_text(value) if number else "{}"
         try:
             return quantity.canonical(text.strip())
         except ValueError as error:
             raise DecodeError(str(error)) from None
 
     def _bytes(self, value: Any) -> str:
+        if isinstance(value, list):
+            return self._byte_list(value)
         if not isinstance(value, str):
             self._mismatch(value, "[]uint8", None)
             return ""
-        text = value.replace("\r", "").replace("\n", "")
-        try:
-            base64.b64decode(text, validate=True)
-        except binascii.Error:
-            good = re.match(r"[A-Za-z0-9+/]*", text)
-            at = good.end() if good else 0
-            raise DecodeError(f"illegal base64 data at input byte {at // 4 * 4}") from None
-        return text
+        text = value.translate(_NEWLINES)
+        if len(text) % 4 or not _BASE64.fullmatch(text):
+            error = DecodeError(f"illegal base64 data at input byte {_bad_base64(value)}")
+            self.first_error = self.first_error or error
+            return ""
+        return base64.b64encode(base64.b64decode(text)).decode()
 
-    def _time(self, value: Any, *, micro: bool) -> str:
+    def _byte_list(self, value: list[Any]) -> str:
+        """Bytes as a list of numbers, which Go takes too."""
+        out = bytearray()
+        for entry in value:
+            fits = isinstance(entry, int) and not isinstance(entry, bool) and 0 <= entry < 256
+            if not fits and entry is not None:
+                self._mismatch(entry, "uint8", None, number=True)
+            out.append(entry if fits else 0)
+        return base64.b64encode(out).decode()
+
+    def _time(self, value: Any, *, micro: bool) -> str | None:
         if not isinstance(value, str):
             raise self._error(value, "string")
-        layout = "2006-01-02T15:04:05.000000Z07:00" if micro else "2006-01-02T15:04:05Z07:00"
         try:
-            return _utc(value, micro=micro)
-        except ValueError:
-            raise DecodeError(
-                f"parsing time {quote(value)} as {quote(layout)}: "
-                f'cannot parse {quote(value)} as "2006"'
-            ) from None
+            return gotimes.utc(value, micro=micro) or None
+        except ValueError as error:
+            raise DecodeError(str(error)) from None
+
+    def _note(self, word: str, path: str) -> None:
+        if len(self.strict) < STRICT_LIMIT:
+            self.strict[f"{word} field {quote(path)}"] = None
 
     def _mismatch(self, value: Any, go: str, instead: Any, *, number: bool = False) -> Any:
         if self.first_error is None:
@@ -180,6 +241,13 @@ class _Decoder:
         )
 
 
+def _cleared_by_null(field: FieldType, key: str, definition: StructType) -> bool:
+    """Whether null empties a field; scalars and structs that are always there keep their value."""
+    if field.kind in ("string", "boolean", "integer", "number"):
+        return key in definition.pointers
+    return field.kind != "struct" or key not in definition.embedded | definition.required
+
+
 def _fits(value: Any, go: str) -> bool:
     limit = _INT_RANGE[go]
     return isinstance(value, int) and not isinstance(value, bool) and -limit <= value < limit
@@ -188,75 +256,36 @@ def _fits(value: Any, go: str) -> bool:
 def _described(value: Any, number: bool) -> str:
     """A value's type, with its text where an integer was wanted."""
     found = json_type(value)
-    return f"number {json.dumps(value)}" if number and found == "number" else found
+    return f"number {number_text(value)}" if number and found == "number" else found
 
 
-def _utc(text: str, *, micro: bool) -> str:
-    """An RFC 3339 time as the API prints it: in UTC, to the second (or microsecond)."""
-    found = _RFC3339.fullmatch(text)
-    if not found:
-        raise ValueError(text)
-    moment = datetime.fromisoformat(text[:19] + found[8].replace("Z", "+00:00"))
-    fraction = (found[7] or ".")[1:7].ljust(6, "0")
-    stamp = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{stamp}.{fraction}Z" if micro else f"{stamp}Z"
+def _bad_base64(text: str) -> int:
+    """The byte of `text` that is no base64. Source: encoding/base64 decodeQuantum."""
+    data = text.encode()
+    end, at = len(data), 0
 
+    def after_newlines(at: int) -> int:
+        while at < end and data[at] in b"\r\n":
+            at += 1
+        return at
 
-def _zero(field: FieldType) -> Any:
-    """Go's zero value of a type, as a document has it."""
-    if field.kind in ("integer", "number", "intstr"):
-        return 0
-    if field.kind == "boolean":
-        return False
-    if field.kind in ("struct", "map"):
-        return {}
-    if field.kind == "list":
-        return []
-    return "0" if field.kind == "quantity" else ""
-
-
-def encode(document: Document, definition: StructType) -> Document:
-    """`document` as the API server stores and prints it (catalogue 1.8).
-
-    Without members that `omitempty` drops, with the structs that Go always has.
-    """
-    out: Document = {}
-    for key, value in document.items():
-        field = definition.fields.get(key)
-        if field is None or value is None:
-            continue
-        encoded = encode_value(value, field)
-        if not _omitted(encoded, key, field, definition):
-            out[key] = encoded
-    for key in definition.embedded:
-        if key not in out:
-            out[key] = encode({}, struct(definition.fields[key].struct))
-    for key in definition.required - out.keys():
-        field = definition.fields[key]
-        out[key] = None if field.kind in ("list", "map", "time", "microtime") else _zero(field)
-        if field.kind == "struct":
-            out[key] = encode({}, struct(field.struct))
-    out |= dict.fromkeys(definition.nullable - out.keys())
-    out |= dict.fromkeys(definition.zeroes - out.keys(), 0)
-    return out
-
-
-def encode_value(value: Any, field: FieldType) -> Any:
-    """A value of type `field`, with everything below it encoded."""
-    if field.kind == "struct" and isinstance(value, dict):
-        return encode(value, struct(field.struct))
-    if field.item is not None and isinstance(value, list):
-        return [encode_value(item, field.item) for item in value]
-    if field.item is not None and isinstance(value, dict):
-        return {key: encode_value(item, field.item) for key, item in value.items()}
-    return value
-
-
-def _omitted(value: Any, key: str, field: FieldType, definition: StructType) -> bool:
-    if field.kind in ("list", "map"):
-        return not value
-    if field.kind in ("struct", "raw", "intstr", "quantity"):
-        return False
-    if key in definition.pointers or key in definition.required:
-        return False
-    return not value
+    while True:
+        for position in range(4):
+            at = after_newlines(at)
+            if at == end:
+                return at - position
+            char = data[at : at + 1]
+            at += 1
+            if char == b"=":
+                if position < 2:
+                    return at - 1
+                at = after_newlines(at)
+                if position == 2:
+                    if at == end:
+                        return end
+                    if data[at : at + 1] != b"=":
+                        return at - 1
+                    at = after_newlines(at + 1)
+                return at
+            if not (char.isalnum() or char in b"+/"):
+                return at - 1

@@ -15,13 +15,21 @@ Document: TypeAlias = dict[str, Any]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML whose timestamps stay strings, as in JSON, and whose maps name a key once."""
+    """Safe YAML whose timestamps stay strings, as in JSON, and whose maps name a key once.
+
+    Where `repeated` is a list, a key that stands twice is noted there instead of refused.
+    """
+
+    repeated: list[str] | None = None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
+                if key.value in seen and self.repeated is not None:
+                    line = key.start_mark.line + 1
+                    self.repeated.append(f'  line {line}: key "{key.value}" already set in map')
+                elif key.value in seen:
                     raise yaml.constructor.ConstructorError(
                         None, None, f"key {key.value!r} is there twice", key.start_mark
                     )
@@ -57,8 +65,10 @@ DEPTH_LIMIT = 1_000
 SIZE_LIMIT = 1_000_000
 
 
-def load_value(text: str) -> Any:
+def load_value(text: str, repeated: list[str] | None = None) -> Any:
     """The one YAML value in `text`, of whatever type.
+
+    Keys that a map has twice are noted in `repeated`, or refused where it isn't given.
 
     Raises yaml.YAMLError, and ValueError for text made to exhaust the reader: nesting that would
     overrun the stack of the C parser, aliases that expand without end.
@@ -66,6 +76,7 @@ def load_value(text: str) -> Any:
     if len(text) > DEPTH_LIMIT:
         _check_depth(text)
     loader = _Loader(text)
+    loader.repeated = repeated
     try:
         node = loader.get_single_node()
         if node is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
 FORMAT_ERROR = (
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -29,6 +30,7 @@ _SUFFIX_OF = {power: name for name, power in _DECIMAL.items()}
 _DIGITS, _BINARY_DIGITS = 18, 15
 #: The smallest power of ten that a quantity can hold.
 _NANO = -9
+_MILLI = -3
 _INT64 = 2**63 - 1
 
 
@@ -58,7 +60,32 @@ def parse(text: str) -> tuple[Decimal, str]:
 
 def canonical(text: str) -> str:
     """`text` as the API server prints it: `1000m` is `1`, `1024Ki` is `1Mi`. Raises ValueError."""
+    return _printed(_read(text))
+
+
+def rounded_up(text: str) -> str:
+    """`text` rounded up to a thousandth, as amounts of resources are. Raises ValueError."""
     amount = _read(text)
+    if amount.exponent >= _MILLI:
+        return _printed(amount)
+    sign = -1 if amount.mantissa < 0 else 1
+    number = -(-abs(amount.mantissa) // 10 ** (_MILLI - amount.exponent))
+    return _printed(_Amount(sign * number, _MILLI, amount.form))
+
+
+def divides(size: Decimal, amount: Decimal) -> bool:
+    """True where `amount` is a whole number of `size`, however large it is."""
+    return Fraction(amount) % Fraction(size) == 0
+
+
+def written(value: Decimal, form: str) -> str:
+    """An amount in one of `parse`'s forms."""
+    shape = value.as_tuple()
+    mantissa = int("".join(map(str, shape.digits))) * (-1 if shape.sign else 1)
+    return _printed(_Amount(mantissa, int(shape.exponent), form))
+
+
+def _printed(amount: _Amount) -> str:
     if amount.text:
         return amount.text
     if not amount.mantissa:

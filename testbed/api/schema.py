@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -28,6 +28,9 @@ _SPECIAL = {
     "io.k8s.apimachinery.pkg.runtime.RawExtension": "raw",
     "io.k8s.apimachinery.pkg.apis.meta.v1.Patch": "raw",
 }
+
+
+_SPECIAL_GO = {"intstr": "intstr.IntOrString", "quantity": "resource.Quantity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ class StructType:
     """A definition with fields. `go` is `group.Name`, the key of the tables in `gotypes`.
 
     `pointers`: scalars that keep a zero value; `embedded`: structs that are always there;
-    `required`: fields without omitempty; `nullable` and `zeroes`: optional lists and integers
-    without omitempty.
+    `required`: fields without omitempty; `nullable` and `zeroes`: optional lists and scalars
+    without omitempty; `inlined`: the name of an embedded struct by the fields that come from it.
     """
 
     name: str
@@ -76,6 +79,12 @@ class StructType:
     embedded: frozenset[str]
     nullable: frozenset[str]
     zeroes: frozenset[str]
+    inlined: Mapping[str, str]
+
+    def way(self, field: str) -> tuple[str, ...]:
+        """The steps to a field as a decoding error names them."""
+        embedded = self.inlined.get(field)
+        return (embedded, field) if embedded else (field,)
 
     @property
     def go_name(self) -> str:
@@ -124,11 +133,12 @@ def struct(name: str) -> StructType:
         name=name,
         go=go,
         fields=fields,
-        required=frozenset(body.get("required", ())),
+        required=frozenset(body.get("required", ())) - _of(gotypes.OMITTED, go),
         pointers=_of(gotypes.POINTERS, go),
         embedded=_of(gotypes.EMBEDDED, go),
         nullable=_of(gotypes.NULLABLE, go),
         zeroes=_of(gotypes.ZEROES, go),
+        inlined=_inlined(go, fields),
     )
 
 
@@ -164,6 +174,11 @@ def _of(table: frozenset[tuple[str, str]], go: str) -> frozenset[str]:
     return frozenset(field for owner, field in table if owner == go)
 
 
+def _inlined(go: str, fields: Mapping[str, FieldType]) -> dict[str, str]:
+    embedded, own = gotypes.INLINED.get(go, ("", ""))
+    return dict.fromkeys(fields.keys() - set(own.split()), embedded) if embedded else {}
+
+
 def _go_key(name: str) -> str:
     """`core.ServicePort` for `io.k8s.api.core.v1.ServicePort`."""
     parts = name.split(".")
@@ -194,7 +209,9 @@ def _field_type(owner: str, field: str, node: Document) -> FieldType:
         if "additionalProperties" not in node:
             return FieldType("raw", "interface {}", **extras)
         item = _field_type(owner, "", node["additionalProperties"])
-        go = gotypes.NAMED_MAPS.get((owner, field), f"map[string]{item.go}")
+        go = gotypes.NAMED_MAPS.get((owner, field)) or f"map[string]{item.go}"
+        if go.startswith("map["):
+            item = replace(item, go=go.partition("]")[2])
         return FieldType("map", go, item=item, **extras)
     if kind == "string" and form == "byte":
         return FieldType("bytes", "[]uint8", **extras)
@@ -206,7 +223,8 @@ def _field_type(owner: str, field: str, node: Document) -> FieldType:
 
 def _reference_type(reference: str, extras: dict[str, Any]) -> FieldType:
     if special := _SPECIAL.get(reference):
-        return FieldType(special, reference.rsplit(".", 1)[1], **extras)
+        go = _SPECIAL_GO.get(special) or f"v1.{reference.rsplit('.', 1)[1]}"
+        return FieldType(special, go, **extras)
     body = definitions()[reference]
     if not extras["map_type"]:
         extras["map_type"] = body.get("x-kubernetes-map-type", "")

@@ -56,7 +56,7 @@ def begin_update(
     init_families(service, old, default=configured[0], configured=configured)
     _update_addresses(service, old, transaction)
     if type_of(old) in WITH_NODE_PORTS and type_of(service) not in WITH_NODE_PORTS:
-        for port in node_ports(old):
+        for port in held_node_ports(old):
             transaction.give_back_port(port)
     if type_of(service) in WITH_NODE_PORTS:
         _update_node_ports(service, old, transaction)
@@ -228,7 +228,7 @@ def _take_port(service: Document, i: int, port: int, transaction: Transaction) -
 
 
 def _update_node_ports(service: Document, old: Document, transaction: Transaction) -> None:
-    stored = node_ports(old)
+    stored = held_node_ports(old)
     taken: set[int] = set()
     seen: set[tuple[str, int]] = set()
     for i, entry in enumerate(ports_of(service)):
@@ -304,9 +304,17 @@ def held_addresses(service: Document) -> list[Address]:
     return [address for address in found if address is not None]
 
 
+def held_node_ports(service: Document) -> list[int]:
+    """The node ports of its ports that a stored Service has from the pool.
+
+    An ExternalName keeps what it was given there, and holds nothing of it: others may have them.
+    """
+    return list(dict.fromkeys(node_ports(service))) if type_of(service) in WITH_NODE_PORTS else []
+
+
 def held_ports(service: Document) -> list[int]:
     """The node ports that a stored Service has from the pool, its health check port included."""
-    found = list(dict.fromkeys(node_ports(service)))
+    found = held_node_ports(service)
     if needs_health_check(service) and (port := spec_of(service).get("healthCheckNodePort", 0)):
         found.append(port)
     return found

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from testbed.api import warn, warn_pod
-from testbed.api.defaults import plain, pod, service, workloads
+from testbed.api.defaults import plain, pod, pod_admission, service, workloads
 from testbed.api.documents import Document
 from testbed.api.service_fields import external_name
 from testbed.api.service_strategy import drop_type_dependent
 from testbed.api.status import FieldError
 from testbed.api.subsets import repack
+from testbed.api.validation import daemon_sets as daemon_set_rules
 from testbed.api.validation import endpoints as endpoint_rules
 from testbed.api.validation import events as event_rules
 from testbed.api.validation import networking as networking_rules
@@ -24,6 +25,7 @@ from testbed.api.validation import nodes as node_rules
 from testbed.api.validation import plain as plain_rules
 from testbed.api.validation import pod as pod_rules
 from testbed.api.validation import service as service_rules
+from testbed.api.validation import stateful_sets as stateful_set_rules
 from testbed.api.validation import workloads as workload_rules
 
 Errors: TypeAlias = list[FieldError]
@@ -46,7 +48,7 @@ class Strategy:
     unless `status_on_create` lets a new object bring one (a kubelet's Node does). With
     `status_alone`, a write of status leaves the metadata as it is.
     `prepare` runs before validation, `canonicalize` after; both get the stored object on an update,
-    None on a create.
+    None on a create. `prepare_status` does it for a write of status.
     """
 
     create: Callable[[Document], Errors]
@@ -59,6 +61,7 @@ class Strategy:
     status_warnings: Callable[[Document, Document | None], list[str]] = warn.nothing
     status_on_create: bool = False
     status_alone: bool = False
+    prepare_status: Callable[[Document, Document | None], None] = _nothing_to_do
 
 
 def keep_status(document: Document, old: Document | None) -> None:
@@ -80,14 +83,35 @@ def _stored_service(document: Document, old: Document | None) -> None:
 
 
 def _pod(document: Document, old: Document | None) -> None:
+    spec = document["spec"]
     if old is not None:
-        pod.admit_changed_pod(document, old)
-    else:
-        pod.admit_pod(document)
-        quality = pod.quality_of_service(document["spec"])
-        document["status"] = {"phase": "Pending", "qosClass": quality}
-        if document["spec"].get("schedulingGates"):
-            document["status"]["conditions"] = [pod.gated_condition()]
+        pod_admission.admit_changed_pod(document, old)
+        pod_admission.drop_gated_fields(spec, old["spec"])
+        return
+    pod_admission.admit_pod(document)
+    document["status"] = {"phase": "Pending", "qosClass": pod_admission.quality_of_service(spec)}
+    pod_admission.drop_gated_fields(spec)
+    if spec.get("schedulingGates"):
+        document["status"]["conditions"] = [pod_admission.gated_condition()]
+    pod_admission.merge_label_keys(document)
+    pod_admission.take_app_armor_annotations(document)
+
+
+def _validated_pod(document: Document, old: Document | None) -> None:
+    """Admission that comes after validation."""
+    if old is None:
+        pod_admission.check_overhead(document)
+
+
+def _workload(document: Document, old: Document | None) -> None:
+    """A workload's template, without what is off."""
+    before = None if old is None else _template_spec(old)
+    pod_admission.drop_gated_fields(_template_spec(document), before)
+
+
+def _template_spec(document: Document) -> Document:
+    found: Document = document["spec"].get("template", {}).get("spec", {})
+    return found
 
 
 def _namespace(document: Document, old: Document | None) -> None:
@@ -127,6 +151,7 @@ def _lease(document: Document, old: Document | None) -> None:
 
 def _daemon_set(document: Document, old: Document | None) -> None:
     """Count template changes in the annotation that stands for the old field."""
+    _workload(document, old)
     generation = 1
     if old is not None:
         stored = old["metadata"].get("annotations", {}).get(TEMPLATE_GENERATION, "1")
@@ -179,7 +204,10 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             pod_rules.update_status,
             pod.pod,
             _pod,
-            warnings=warn_pod.pod,
+            _validated_pod,
+            warn_pod.pod,
+            warn_pod.pod_status,
+            prepare_status=pod_admission.keep_known_status,
         ),
         ("", "podtemplates"): Strategy(
             workload_rules.template_object,
@@ -218,9 +246,9 @@ def _workload_strategies() -> dict[tuple[str, str], Strategy]:
             workload_rules.controller_revision, workload_rules.controller_revision_update
         ),
         ("apps", "daemonsets"): Strategy(
-            workload_rules.daemon_set,
-            workload_rules.daemon_set_update,
-            workload_rules.daemon_set_status,
+            daemon_set_rules.daemon_set,
+            daemon_set_rules.daemon_set_update,
+            daemon_set_rules.daemon_set_status,
             workloads.daemon_set,
             _daemon_set,
             warnings=warn_pod.template,
@@ -230,6 +258,7 @@ def _workload_strategies() -> dict[tuple[str, str], Strategy]:
             workload_rules.deployment_update,
             workload_rules.deployment_status,
             workloads.deployment,
+            _workload,
             warnings=warn_pod.workload,
         ),
         ("apps", "replicasets"): Strategy(
@@ -237,13 +266,15 @@ def _workload_strategies() -> dict[tuple[str, str], Strategy]:
             workload_rules.replica_set_update,
             workload_rules.replica_set_status,
             workloads.replica_set,
+            _workload,
             warnings=warn_pod.workload,
         ),
         ("apps", "statefulsets"): Strategy(
-            workload_rules.stateful_set,
-            workload_rules.stateful_set_update,
-            workload_rules.stateful_set_status,
+            stateful_set_rules.stateful_set,
+            stateful_set_rules.stateful_set_update,
+            stateful_set_rules.stateful_set_status,
             workloads.stateful_set,
+            _workload,
             warnings=warn_pod.template,
         ),
     }

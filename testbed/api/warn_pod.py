@@ -1,28 +1,69 @@
 """Warnings about Pods and the templates of workloads.
 
-Sources: pkg/api/pod/warnings.go, pkg/registry/apps/*/strategy.go.
+Sources: pkg/api/pod/warnings.go (release 1.35), pkg/api/node/util.go,
+pkg/registry/apps/*/strategy.go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.api import quantity
 from testbed.api.documents import Document
 from testbed.api.gojson import quote
-from testbed.api.validation.names import dns_label
+from testbed.api.validation.names import dns_label, label_value
+from testbed.api.validation.profiles import APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD
 from testbed.api.warn import address_form
+from testbed.api.warn_volumes import fraction, volumes
 
 _NAME = "which can result in surprising behavior; a DNS label is recommended"
 _NO_SELECTOR = "a null labelSelector results in matching no pod"
+_NO_SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
+_OLD_APP_ARMOR = 'deprecated since v1.30; use the "appArmorProfile" field instead'
+_NODE_LABELS = {
+    "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
+    "beta.kubernetes.io/os": 'deprecated since v1.14; use "kubernetes.io/os" instead',
+    "failure-domain.beta.kubernetes.io/region": (
+        'deprecated since v1.17; use "topology.kubernetes.io/region" instead'
+    ),
+    "failure-domain.beta.kubernetes.io/zone": (
+        'deprecated since v1.17; use "topology.kubernetes.io/zone" instead'
+    ),
+    "beta.kubernetes.io/instance-type": (
+        'deprecated since v1.17; use "node.kubernetes.io/instance-type" instead'
+    ),
+    "app.kubernetes.io/created-by": "deprecated since v1.9",
+    "scheduler.alpha.kubernetes.io/preferAvoidPods": (
+        "deprecated since v1.22; use Taints and Tolerations instead"
+    ),
+    "node-role.kubernetes.io/master": 'use "node-role.kubernetes.io/control-plane" instead',
+}
+_ANNOTATIONS = {
+    "scheduler.alpha.kubernetes.io/critical-pod": (
+        'non-functional in v1.16+; use the "priorityClassName" field instead'
+    ),
+    "security.alpha.kubernetes.io/sysctls": (
+        'non-functional in v1.11+; use the "sysctls" field instead'
+    ),
+    "security.alpha.kubernetes.io/unsafe-sysctls": (
+        'non-functional in v1.11+; use the "sysctls" field instead'
+    ),
+}
 
 
 def pod(document: Document, old: Document | None) -> list[str]:
     """A new Pod's; changes of Pods come from programs, and get none."""
     if old is not None:
         return []
-    found = _name(document, "the Pod's hostname")
-    return found + _spec(document.get("spec", {}), "spec")
+    return _name(document, "the Pod's hostname") + _pod(document)
+
+
+def pod_status(document: Document, old: Document | None) -> list[str]:
+    """Of the addresses of a Pod and of its node."""
+    found = []
+    for name in ("podIPs", "hostIPs"):
+        for i, entry in enumerate(document.get("status", {}).get(name, ())):
+            found += address_form(f"status.{name}[{i}].ip", entry.get("ip", ""))
+    return found
 
 
 def workload(document: Document, old: Document | None) -> list[str]:
@@ -35,7 +76,7 @@ def template(document: Document, old: Document | None) -> list[str]:
     spec = document.get("spec", {})
     if old is not None and spec == old.get("spec", {}):
         return []
-    return _spec(spec.get("template", {}).get("spec", {}), "spec.template.spec")
+    return _pod(spec.get("template", {}), "spec.template.")
 
 
 def _name(document: Document, use: str) -> list[str]:
@@ -45,13 +86,30 @@ def _name(document: Document, use: str) -> list[str]:
     return [f"metadata.name: this is used in {use}, {_NAME}: [{' '.join(messages)}]"]
 
 
-def _spec(spec: Document, path: str) -> list[str]:
-    found = _spread(spec, path)
+def _pod(document: Document, prefix: str = "") -> list[str]:
+    """A Pod's, or those of a template at `prefix`."""
+    spec, path = document.get("spec", {}), f"{prefix}spec"
+    annotations = document.get("metadata", {}).get("annotations", {})
+    notes = f"{prefix}metadata.annotations"
+    found = _node_labels(spec, path) + _spread(spec, path)
+    found += [f"{notes}[{key}]: {_ANNOTATIONS[key]}" for key in _ANNOTATIONS if key in annotations]
+    found += volumes(spec, path)
     found += _repeated(spec, path)
+    for name in ("memory", "ephemeral-storage"):
+        found += fraction(spec.get("overhead", {}), name, f"{path}.overhead")
+    shared = spec.get("securityContext", {})
+    if SECCOMP_POD in annotations and "seccompProfile" not in shared:
+        found.append(f"{notes}[{SECCOMP_POD}]: {_NO_SECCOMP}")
     for container, where in _containers(spec, path):
+        context, name = container.get("securityContext", {}), container.get("name", "")
+        if (key := SECCOMP_CONTAINER + name) in annotations and "seccompProfile" not in context:
+            found.append(f"{notes}[{key}]: {_NO_SECCOMP}")
+        profiled = "appArmorProfile" in shared or "appArmorProfile" in context
+        if prefix and (key := APP_ARMOR + name) in annotations and not profiled:
+            found.append(f"{notes}[{key}]: {_OLD_APP_ARMOR}")
         found += _fractions(container, where)
         found += _hidden_variables(container, where)
-    found += _ports(spec, path)
+    found += _ports(spec, path) + _port_names(spec, path)
     if spec.get("terminationGracePeriodSeconds", 0) < 0:
         words = "must be >= 0; negative values are invalid and will be treated as 1"
         found.append(f"{path}.terminationGracePeriodSeconds: {words}")
@@ -63,6 +121,37 @@ def _spec(spec: Document, path: str) -> list[str]:
     return found
 
 
+def _node_labels(spec: Document, path: str) -> list[str]:
+    """Labels of nodes that have other names now, and values that no node can have."""
+    found = [
+        f"{path}.nodeSelector[{key}]: {_NODE_LABELS[key]}"
+        for key in sorted(spec.get("nodeSelector", {}))
+        if key in _NODE_LABELS
+    ]
+    nodes = spec.get("affinity", {}).get("nodeAffinity", {})
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    for i, term in enumerate(nodes.get(required, {}).get("nodeSelectorTerms", ())):
+        where = f"{path}.affinity.nodeAffinity.{required}.nodeSelectorTerms[{i}]"
+        found += _node_term(term, where)
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    for i, entry in enumerate(nodes.get(preferred, ())):
+        where = f"{path}.affinity.nodeAffinity.{preferred}[{i}].preference"
+        found += _node_term(entry.get("preference", {}), where, values=True)
+    return found
+
+
+def _node_term(term: Document, path: str, *, values: bool = False) -> list[str]:
+    found = []
+    for i, expression in enumerate(term.get("matchExpressions", ())):
+        where, key = f"{path}.matchExpressions[{i}]", expression.get("key", "")
+        if key in _NODE_LABELS:
+            found.append(f"{where}.key: {key} is {_NODE_LABELS[key]}")
+        for j, value in enumerate(expression.get("values", ()) if values else ()):
+            texts = label_value(value)
+            found += [f"{where}.values[{j}]: {value} is invalid, {text}" for text in texts]
+    return found
+
+
 def _containers(spec: Document, path: str) -> Iterator[tuple[Document, str]]:
     for name in ("initContainers", "containers", "ephemeralContainers"):
         for i, container in enumerate(spec.get(name, ())):
@@ -70,11 +159,14 @@ def _containers(spec: Document, path: str) -> Iterator[tuple[Document, str]]:
 
 
 def _spread(spec: Document, path: str) -> list[str]:
-    return [
-        f"{path}.topologySpreadConstraints[{i}].labelSelector: {_NO_SELECTOR}"
-        for i, constraint in enumerate(spec.get("topologySpreadConstraints", ()))
-        if "labelSelector" not in constraint
-    ]
+    found = []
+    for i, constraint in enumerate(spec.get("topologySpreadConstraints", ())):
+        where, key = f"{path}.topologySpreadConstraints[{i}]", constraint.get("topologyKey", "")
+        if key in _NODE_LABELS:
+            found.append(f"{where}.topologyKey: {key} is {_NODE_LABELS[key]}")
+        if "labelSelector" not in constraint:
+            found.append(f"{where}.labelSelector: {_NO_SELECTOR}")
+    return found
 
 
 def _repeated(spec: Document, path: str) -> list[str]:
@@ -93,15 +185,13 @@ def _repeated(spec: Document, path: str) -> list[str]:
 
 
 def _fractions(container: Document, where: str) -> list[str]:
-    found = []
-    for name in ("memory", "ephemeral-storage"):
-        for kind in ("limits", "requests"):
-            amount = container.get("resources", {}).get(kind, {}).get(name, "0")
-            value = quantity.parse(amount)[0]
-            if value != value.to_integral_value():
-                words = f"fractional byte value {quote(amount)} is invalid, must be an integer"
-                found.append(f"{where}.resources.{kind}[{name}]: {words}")
-    return found
+    resources = container.get("resources", {})
+    return [
+        warning
+        for name in ("memory", "ephemeral-storage")
+        for kind in ("limits", "requests")
+        for warning in fraction(resources.get(kind, {}), name, f"{where}.resources.{kind}")
+    ]
 
 
 def _hidden_variables(container: Document, where: str) -> list[str]:
@@ -131,6 +221,19 @@ def _ports(spec: Document, path: str) -> list[str]:
                 if words := _overlap(port, other):
                     found.append(f"{here}: {words} port definition with {there}")
             known[key].append((here, port))
+    return found
+
+
+def _port_names(spec: Document, path: str) -> list[str]:
+    """A name of two containers' ports means the first of them."""
+    found, known = [], dict[str, str]()
+    for container, where in _containers(spec, path):
+        for i, port in enumerate(container.get("ports", ())):
+            name, here = port.get("name", ""), f"{where}.ports[{i}]"
+            first = known.setdefault(name, here)
+            if name and first != here:
+                use = f"services and probes that select ports by name will use {first}"
+                found.append(f"{here}: duplicate port name {quote(name)} with {first}, {use}")
     return found
 
 

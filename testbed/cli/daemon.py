@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -151,6 +152,7 @@ def _background(
         channel.write(json.dumps(message) + "\n")
         channel.flush()
 
+    gc.disable()  # what is made until the lab is ready stays
     try:
         cluster = build(lambda line: send(line=line))
         _detach_output(run_directory(name) / LOG_NAME)
@@ -166,6 +168,8 @@ def _background(
     libc.prctl(_PR_SET_PDEATHSIG, 0)
     send(ready=True)
     channel.close()
+    gc.freeze()
+    gc.enable()
     try:
         server.serve()
     finally:

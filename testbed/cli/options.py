@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from testbed.errors import UsageError
@@ -33,13 +34,19 @@ def add_lab_or_name(
 
 
 def add_proxy_command(parser: argparse.ArgumentParser) -> None:
-    """`--proxy-command`, `--proxy-quiet`."""
+    """`--proxy-command`, `--proxy-config`, `--proxy-quiet`."""
     parser.add_argument(
         "--proxy-command",
         default="",
         metavar="COMMAND",
         help="a program that is every node's proxy, such as 'kube-proxy --config {config}' "
         "(docs/external-proxy.md)",
+    )
+    parser.add_argument(
+        "--proxy-config",
+        metavar="FILE",
+        help="a KubeProxyConfiguration, or kubeadm's ConfigMap kube-proxy: its fields stand over "
+        "those of {config}",
     )
     parser.add_argument(
         "--proxy-quiet",
@@ -51,14 +58,26 @@ def add_proxy_command(parser: argparse.ArgumentParser) -> None:
 
 
 def proxy_command_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Those as keyword arguments of Cluster; the program needs the API server."""
+    """Those as keyword arguments of Cluster; the program needs the API server.
+
+    Raises UsageError.
+    """
     if not args.proxy_command:
+        if args.proxy_config:
+            raise UsageError("--proxy-config: it is for a --proxy-command")
         return {}
-    return {
+    settings = {
         "proxy_command": args.proxy_command,
         "proxy_quiet": args.proxy_quiet,
         "api": True,
     }
+    if args.proxy_config:
+        from testbed.api.documents import load_file
+        from testbed.proxy.external.configuration import own_configuration
+
+        documents = load_file(Path(args.proxy_config))
+        settings["proxy_config"] = own_configuration(documents, args.proxy_config)
+    return settings
 
 
 def add_lab_settings(parser: argparse.ArgumentParser) -> None:

@@ -60,15 +60,24 @@ class RegistryClient:
     def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
         return self.store.update(resource, document, status=status)
 
-    def delete(self, resource: str, namespace: str, name: str, *, grace: int | None = None) -> None:
+    def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "",
+    ) -> None:
         if self.store.find(resource, namespace, name) is None:
             raise NotFoundError(resource, namespace, name)
-        self._registry.delete(_type(resource), namespace, name, DeleteOptions(grace=grace))
+        options = DeleteOptions(grace=grace, propagation=propagation)
+        self._registry.delete(_type(resource), namespace, name, options)
 
     def bind(self, pod: Document, node: str) -> Document:
         bound = copy.deepcopy(pod)
         bound["spec"]["nodeName"] = node
-        return self.store.update("pods", bound)
+        return self.store.update("pods", bound, status=True)  # no new generation
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
         """Record an Event; one that repeats is counted.

@@ -5,12 +5,13 @@ Sources: apiserver pkg/registry/rest/{create,update,delete}.go, pkg/endpoints/ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from testbed.api import object_meta, status
-from testbed.api.documents import Document, copy_document, copy_value, name_of
+from testbed.api.decoding import json_type
+from testbed.api.documents import Document, copy_document, name_of
 from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
 from testbed.control.apiserver.patch.json import PatchError
@@ -24,6 +25,9 @@ class Admitted(Protocol):
 
     @property
     def document(self) -> Document: ...
+
+    @property
+    def requested(self) -> Document: ...
 
     @property
     def warnings(self) -> Sequence[str]: ...
@@ -43,17 +47,11 @@ class Admitter(Protocol):
         namespace: str,
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
         gate: Callable[[], None] = ...,
     ) -> Admitted: ...
 
     def read(
-        self,
-        resource: str,
-        document: Document,
-        *,
-        field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
+        self, resource: str, document: Document, *, field_validation: str = "Warn"
     ) -> None: ...
 
     def update(
@@ -65,9 +63,10 @@ class Admitter(Protocol):
         subresource: str = "",
         dry_run: bool = False,
         field_validation: str = "Warn",
-        duplicates: Iterable[str] = (),
         gate: Callable[[], None] = ...,
     ) -> Admitted: ...
+
+    def stored(self, resource: str, document: Document) -> None: ...
 
     def released(self, resource: str, document: Document) -> None: ...
 
@@ -86,25 +85,30 @@ class Outcome:
 class WriteOptions:
     """How a create, update or patch is done. `manager` is the field manager.
 
-    `duplicates` are the fields that the document had twice before it was parsed.
+    `warnings` are what reading the document gave.
     """
 
     manager: str = "unknown"
     dry_run: bool = False
     field_validation: str = "Warn"
     force: bool = False
-    duplicates: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How an object is deleted; `grace` in seconds, None for the object's own."""
+    """How an object is deleted; `grace` in seconds, None for the object's own.
+
+    `uid` and `resource_version` are what the object has to have; `cascades` where the client asked
+    by orphanDependents that dependents go too.
+    """
 
     grace: int | None = None
     propagation: str = ""
     dry_run: bool = False
-    uid: str = ""
-    resource_version: str = ""
+    uid: str | None = None
+    resource_version: str | None = None
+    cascades: bool = False
 
 
 def prepared(
@@ -154,24 +158,32 @@ def check_name(meta: Document, name: str) -> None:
         raise status.bad_request(words)
 
 
-def keep_other_half(resource: ResourceType, old: Document, new: Document, subresource: str) -> None:
-    """The half that the (sub)resource doesn't write, and the version, are the stored object's.
+def check_applied(resource: ResourceType, configuration: Any) -> None:
+    """Refuse (400) an applied configuration of another kind. Source: versioncheck.go."""
+    if not isinstance(configuration, dict):
+        kind = json_type(configuration)
+        raise status.bad_request(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
+            f"unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )
+    api_version, kind = (str(configuration.get(name) or "") for name in ("apiVersion", "kind"))
+    if (api_version, kind) == (resource.api_version, resource.kind):
+        return
+    group, _, version = api_version.rpartition("/")
+    if api_version.count("/") > 1:
+        group = version = kind = ""
+    raise status.bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
 
-    Source: PrepareForUpdate of the strategies.
-    """
-    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
-    if subresource == "status":
-        for field in {*old, *new} - {"metadata", "status"}:
-            _take_over(field, old, new)
-    elif "status" in resource.subresources:
-        _take_over("status", old, new)
 
-
-def _take_over(field: str, old: Document, new: Document) -> None:
-    if field in old:
-        new[field] = copy_value(old[field])
-    else:
-        new.pop(field, None)
+def untyped(configuration: Document, error: ValueError) -> status.StatusError:
+    """500: an applied configuration doesn't fit its type. Source: structuredmerge.go."""
+    meta = configuration["metadata"]
+    group, _, version = str(configuration["apiVersion"]).rpartition("/")
+    subject = f"{meta.get('namespace') or ''}/{meta.get('name') or ''}"
+    return status.plain_failure(
+        f"failed to create typed patch object ({subject}; {group}/{version}, "
+        f"Kind={configuration['kind']}): {error}"
+    )
 
 
 def patch_refused(error: PatchError) -> status.StatusError:
@@ -233,22 +245,30 @@ def check_version(resource: ResourceType, old: Document, new: Document, *, neede
 
 
 def check_preconditions(resource: ResourceType, old: Document, options: DeleteOptions) -> None:
-    """Source: apiserver pkg/registry/rest/delete.go BeforeDelete, which names the kind."""
+    """Sources: apiserver pkg/registry/rest/delete.go BeforeDelete, which names the kind, and
+    pkg/registry/core/namespace/storage, which has words of its own.
+    """
     meta = old["metadata"]
-    words = ""
-    if options.uid and options.uid != meta["uid"]:
+    if options.uid is not None and options.uid != meta["uid"]:
+        part, wanted, found = "UID", options.uid, meta["uid"]
+        guess = "deleted and then recreated"
+    elif (
+        options.resource_version is not None and options.resource_version != meta["resourceVersion"]
+    ):
+        part, wanted, found = "ResourceVersion", options.resource_version, meta["resourceVersion"]
+        guess = "modified"
+    else:
+        return
+    if resource.resource == "namespaces":
         words = (
-            f"the UID in the precondition ({options.uid}) does not match the UID in record "
-            f"({meta['uid']}). The object might have been deleted and then recreated"
+            f"Precondition failed: {part} in precondition: {wanted}, {part} in object meta: {found}"
         )
-    elif options.resource_version and options.resource_version != meta["resourceVersion"]:
-        words = (
-            f"the ResourceVersion in the precondition ({options.resource_version}) does not match "
-            f"the ResourceVersion in record ({meta['resourceVersion']}). "
-            "The object might have been modified"
-        )
-    if words:
-        raise status.conflict(resource.kind, name_of(old), resource.group, words)
+        raise status.conflict("namespaces", name_of(old), "", words)
+    words = (
+        f"the {part} in the precondition ({wanted}) does not match the {part} in record ({found}). "
+        f"The object might have been {guess}"
+    )
+    raise status.conflict(resource.kind, name_of(old), resource.group, words)
 
 
 #: What holds a deleted object until the garbage collector has dealt with its dependents.
@@ -269,4 +289,6 @@ def grace_of(resource: ResourceType, old: Document, options: DeleteOptions) -> i
     grace = options.grace
     if grace is None:
         grace = spec.get("terminationGracePeriodSeconds")
-    return DEFAULT_GRACE if grace is None else max(0, int(grace))
+    if grace is None:
+        return DEFAULT_GRACE
+    return 1 if int(grace) < 0 else int(grace)

@@ -8,6 +8,7 @@ pkg/endpoints/handlers/{create,update,patch,delete}.go.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -20,9 +21,10 @@ from testbed.control.apiserver.patch import apply as server_side
 from testbed.control.apiserver.patch.json import PatchError, json_patch
 from testbed.control.apiserver.patch.merge import merge_patch
 from testbed.control.apiserver.patch.strategic import strategic_merge_patch
+from testbed.control.apiserver.patch.typed import TypedError
 from testbed.control.envelope import Admitter, DeleteOptions, Outcome, WriteOptions
 from testbed.control.store import Event, EventType, Store
-from testbed.control.storing import Storing, shape
+from testbed.control.storing import Storing, reset_fields, shape
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -54,6 +56,8 @@ class Registry:
     ) -> None:
         self.store = store
         self.clock = clock
+        #: By resource: what brings its objects up to date before a client reads them.
+        self.before_reading: dict[str, Callable[[], None]] = {}
         self._admission = admission
         self._storing = Storing(store, admission, source or random.Random())
         for name in {resource.resource for resource in RESOURCES}:
@@ -126,7 +130,7 @@ class Registry:
         old = self.store.find(resource.resource, namespace, name)
         if subresource == "scale":
             current = self.get(resource, namespace, name)
-            document = scale.with_scale(current, document)
+            document = scale.with_scale(resource, namespace, current, document)
         new = envelope.prepared(resource, document, namespace, name)
         if old is not None:
             return self._storing.replace(resource, old, new, subresource, options, whole=True)
@@ -135,7 +139,6 @@ class Registry:
                 resource.resource,
                 new,
                 field_validation=options.field_validation,
-                duplicates=options.duplicates,
             )
             raise status.not_found(resource.resource, name, resource.group)
         return self._storing.create(resource, new, namespace, options, put=True)
@@ -166,7 +169,7 @@ class Registry:
         except PatchError as error:
             raise envelope.patch_refused(error) from None
         if subresource == "scale":
-            new = scale.with_scale(old, new)
+            new = scale.with_scale(resource, namespace, old, new)
         new = envelope.prepared(resource, new, namespace, name)
         return self._storing.replace(resource, old, new, subresource, options)
 
@@ -199,10 +202,10 @@ class Registry:
         options: DeleteOptions = DELETE_DEFAULTS,
     ) -> tuple[Document, bool]:
         """Delete an object, or mark it while grace or finalizers hold it: (last state, gone)."""
-        old = self.get(resource, namespace, name)
-        envelope.check_preconditions(resource, old, options)
         if resource.resource == "namespaces" and name in LASTING_NAMESPACES:
             raise status.forbidden("namespaces", name, "", "this namespace may not be deleted")
+        old = self.get(resource, namespace, name)
+        envelope.check_preconditions(resource, old, options)
         grace = envelope.grace_of(resource, old, options)
         finalizers = envelope.FINALIZERS.get(options.propagation, ())
         if options.dry_run:
@@ -238,10 +241,11 @@ class Registry:
         subresource: str,
         options: WriteOptions,
     ) -> Outcome:
+        envelope.check_applied(resource, configuration)
         configuration = envelope.prepared(resource, configuration, namespace)
         configuration["metadata"].setdefault("name", name)
         envelope.check_name(configuration["metadata"], name)
-        if configuration["metadata"].get("managedFields"):
+        if configuration["metadata"].get("managedFields") is not None:
             raise status.bad_request("metadata.managedFields must be nil")
         old = self.store.find(resource.resource, namespace, name)
         sent = configuration["metadata"].pop("resourceVersion", None)
@@ -252,7 +256,16 @@ class Registry:
         writer = replace(self._storing.writer(resource, options, "Apply"), subresource=subresource)
         merging = shape(resource)
         try:
-            new = server_side.apply(old, configuration, writer, merging, force=options.force)
+            new = server_side.apply(
+                old,
+                configuration,
+                writer,
+                merging,
+                force=options.force,
+                reset=reset_fields(resource, subresource),
+            )
+        except TypedError as error:
+            raise envelope.untyped(configuration, error) from None
         except server_side.ApplyConflictError as error:
             details = {"causes": error.causes()}
             raise status.StatusError(409, "Conflict", str(error), details) from None
@@ -265,6 +278,7 @@ class Registry:
         if event.resource == "services":
             ip_addresses.follow_service(self.store, event)
         if event.type is not EventType.DELETED:
+            self._admission.stored(event.resource, event.object)
             return
         self._admission.released(event.resource, event.object)
         if event.resource == "services":

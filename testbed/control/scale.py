@@ -6,6 +6,10 @@ from typing import Any
 
 from testbed.api import status
 from testbed.api.documents import Document, copy_document, name_of
+from testbed.api.resources import ResourceType
+from testbed.control.envelope import prepared
+
+RESOURCE = ResourceType("autoscaling", "v1", "scales", "Scale", namespaced=True)
 
 
 def scale_of(document: Document) -> Document:
@@ -25,23 +29,33 @@ def scale_of(document: Document) -> Document:
     }
 
 
-def with_scale(document: Document, scale: Any) -> Document:
-    """`document` with the replica count of `scale`; raises StatusError."""
-    spec = scale.get("spec") if isinstance(scale, dict) else None
-    replicas = (spec or {}).get("replicas", 0) if isinstance(spec, dict | None) else None
+def with_scale(resource: ResourceType, namespace: str, document: Document, sent: Any) -> Document:
+    """`document`, of `resource`, with the replica count of the Scale `sent`; raises StatusError.
+
+    Source: scaleUpdatedObjectInfo in pkg/registry/apps/deployment/storage.
+    """
+    name = name_of(document)
+    scale = prepared(RESOURCE, sent, namespace, name)
+    spec = scale.get("spec")
+    replicas = (spec or {}).get("replicas") or 0 if isinstance(spec, dict | None) else None
     if not isinstance(replicas, int) or isinstance(replicas, bool):
         raise status.bad_request("Scale.spec.replicas is not a number")
-    name = name_of(document)
     if replicas < 0:
         error = status.FieldError.invalid(
             "spec.replicas", replicas, "must be greater than or equal to 0"
         )
         raise status.invalid("Scale", "autoscaling", name, [error])
+    meta, own = scale["metadata"], document["metadata"]
+    if meta.get("uid") and meta["uid"] != own["uid"]:
+        words = (
+            f"Precondition failed: UID in precondition: {meta['uid']}, "
+            f"UID in object meta: {own['uid']}"
+        )
+        raise status.conflict(f"{resource.resource}/scale", name, resource.group, words)
     scaled: Document = copy_document(document)
     scaled["spec"]["replicas"] = replicas
-    sent = (scale.get("metadata") or {}).get("resourceVersion")
-    if sent:
-        scaled["metadata"]["resourceVersion"] = sent
+    if meta.get("resourceVersion"):
+        scaled["metadata"]["resourceVersion"] = meta["resourceVersion"]
     return scaled
 
 

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from testbed.api import object_meta, status
 from testbed.api.documents import Document, name_of
 from testbed.api.resources import ResourceType
-from testbed.control import envelope
+from testbed.control import envelope, plugins
 from testbed.control.apiserver.patch import apply as server_side
+from testbed.control.apiserver.patch.fields import FieldSet, Path
+from testbed.control.apiserver.patch.managers import Manager
 from testbed.control.apiserver.patch.shape import Shape, shape_of
-from testbed.control.envelope import Admitter, Outcome, WriteOptions
+from testbed.control.envelope import Admitted, Admitter, Outcome, WriteOptions
 from testbed.control.names import generate
 from testbed.control.store import Store
 
 #: Kinds whose update must name the version it changes. Source: AllowUnconditionalUpdate.
 VERSION_NEEDED = frozenset({"leases"})
+#: Metadata that a write of the status leaves alone.
+_RESET_WITH_STATUS: dict[str, tuple[Path, ...]] = {
+    "deployments": (("f:metadata", "f:labels"),),
+    "pods": (("f:metadata", "f:deletionTimestamp"), ("f:metadata", "f:ownerReferences")),
+}
 #: Tries to find a free generated name. Source: maxNameGenerationCreateAttempts.
 NAME_ATTEMPTS = 8
 
@@ -49,45 +58,53 @@ class Storing:
         def gate() -> None:
             if put:
                 envelope.check_uid(resource, None, new)
-            self._check_namespace(resource, namespace, new)
+            self._check_namespace(resource, namespace, asked)
             if put:
                 object_meta.check_version(str(new["metadata"].get("resourceVersion") or ""))
 
-        self._name(resource, namespace, new["metadata"])
-        sent = new
+        given = new["metadata"]
+        asked = given.get("name") or given.get("generateName") or "Unknown"
+        self._name(resource, namespace, given)
+        sent = plugins.fill_in(self.store, resource, new)
         if put:
-            sent = {**new, "metadata": {**new["metadata"], "resourceVersion": ""}}
+            sent = {**sent, "metadata": {**new["metadata"], "resourceVersion": ""}}
         admitted = self._admission.create(
             resource.resource,
             sent,
             namespace=namespace,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
-            duplicates=options.duplicates,
             gate=gate,
         )
         stored = admitted.document
-        name = name_of(stored)
-        found = self.store.find(resource.resource, namespace, name)
-        if found is not None:
-            admitted.undo()
-            raise status.already_exists(
-                resource.resource,
-                name,
-                resource.group,
-                generated=bool(stored["metadata"].get("generateName")),
-                deleting=bool(found["metadata"].get("deletionTimestamp")),
-            )
-        if not applied:
-            writer = self.writer(resource, options, "Update")
-            server_side.record_update(None, new, stored, writer, shape(resource))
-        if options.dry_run:
-            stored["metadata"].update(
-                uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
-            )
-        else:
-            stored = self.store.create(resource.resource, stored)
-        return Outcome(stored, tuple(admitted.warnings), created=True)
+        with self._undone(admitted, resource, namespace):
+            name = name_of(stored)
+            found = self.store.find(resource.resource, namespace, name)
+            if found is not None:
+                raise status.already_exists(
+                    resource.resource,
+                    name,
+                    resource.group,
+                    generated=bool(stored["metadata"].get("generateName")),
+                    deleting=bool(found["metadata"].get("deletionTimestamp")),
+                )
+            if not applied:
+                writer = self.writer(resource, options, "Update")
+                server_side.record_update(
+                    None,
+                    admitted.requested,
+                    stored,
+                    writer,
+                    shape(resource),
+                    reset_fields(resource),
+                )
+            if options.dry_run:
+                stored["metadata"].update(
+                    uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
+                )
+            else:
+                stored = self.store.create(resource.resource, stored)
+        return Outcome(stored, (*options.warnings, *admitted.warnings), created=True)
 
     def replace(
         self,
@@ -109,7 +126,7 @@ class Storing:
             envelope.check_version(resource, old, sent, needed=needed)
 
         sent = {"metadata": dict(new["metadata"])}
-        envelope.keep_other_half(resource, old, new, subresource)
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         admitted = self._admission.update(
             resource.resource,
             new,
@@ -117,22 +134,43 @@ class Storing:
             subresource=subresource,
             dry_run=options.dry_run,
             field_validation=options.field_validation,
-            duplicates=options.duplicates,
             gate=gate,
         )
         stored = admitted.document
-        if not applied:
-            writer = replace(self.writer(resource, options, "Update"), subresource=subresource)
-            server_side.record_update(old, new, stored, writer, shape(resource))
-        if options.dry_run or stored == old:
-            return Outcome(stored, tuple(admitted.warnings), changed=stored != old)
-        stored = self.store.update(resource.resource, stored, status=subresource == "status")
-        return Outcome(stored, tuple(admitted.warnings))
+        with self._undone(admitted, resource, str(old["metadata"].get("namespace") or "")):
+            if not applied:
+                writer = replace(self.writer(resource, options, "Update"), subresource=subresource)
+                server_side.record_update(
+                    old,
+                    admitted.requested,
+                    stored,
+                    writer,
+                    shape(resource),
+                    reset_fields(resource, subresource),
+                )
+            warnings = (*options.warnings, *admitted.warnings)
+            changed = not server_side.same_but_for_times(stored, old)
+            if not changed and not options.dry_run:
+                stored = old
+            if options.dry_run or not changed:
+                return Outcome(stored, warnings, changed=changed)
+            stored = self.store.update(resource.resource, stored, status=subresource == "status")
+            return Outcome(stored, warnings)
 
-    def writer(
-        self, resource: ResourceType, options: WriteOptions, operation: str
-    ) -> server_side.Manager:
-        return server_side.Manager(
+    @contextmanager
+    def _undone(self, admitted: Admitted, resource: ResourceType, namespace: str) -> Iterator[None]:
+        """Give back what was allocated for a write that isn't stored after all."""
+        key = resource.resource, namespace, name_of(admitted.document)
+        before = self.store.find(*key)
+        try:
+            yield
+        except BaseException:
+            if self.store.find(*key) is before:  # a write that is stored may fail in what follows
+                admitted.undo()
+            raise
+
+    def writer(self, resource: ResourceType, options: WriteOptions, operation: str) -> Manager:
+        return Manager(
             options.manager,
             operation,
             resource.api_version,
@@ -152,10 +190,10 @@ class Storing:
             if self.store.find(resource.resource, namespace, meta["name"]) is None:
                 return
 
-    def _check_namespace(self, resource: ResourceType, namespace: str, new: Document) -> None:
-        """The namespace exists and isn't being deleted.
+    def _check_namespace(self, resource: ResourceType, namespace: str, asked: str) -> None:
+        """The namespace exists and isn't being deleted; `asked` is the name, or its beginning.
 
-        Source: plugin/pkg/admission/namespace/lifecycle.
+        Sources: plugin/pkg/admission/namespace/lifecycle, apiserver pkg/admission/errors.go.
         """
         if not resource.namespaced:
             return
@@ -165,7 +203,7 @@ class Storing:
         if found["metadata"].get("deletionTimestamp"):
             refusal = status.forbidden(
                 resource.resource,
-                name_of(new),
+                asked,
                 resource.group,
                 f"unable to create new content in namespace {namespace} "
                 "because it is being terminated",
@@ -177,6 +215,16 @@ class Storing:
             }
             refusal.details["causes"] = [cause]
             raise refusal
+
+
+def reset_fields(resource: ResourceType, subresource: str = "") -> FieldSet:
+    """Fields that a write of the (sub)resource doesn't set, whatever it holds.
+
+    Source: GetResetFields of the strategies in pkg/registry.
+    """
+    if subresource == "status":
+        return frozenset({("f:spec",), *_RESET_WITH_STATUS.get(resource.resource, ())})
+    return frozenset({("f:status",)} if "status" in resource.subresources else ())
 
 
 def shape(resource: ResourceType) -> Shape:

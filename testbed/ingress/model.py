@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import jinja2
+if TYPE_CHECKING:
+    import jinja2
 
 #: How a location's path is compared: the whole, its elements from the left, or as an expression.
 Match: TypeAlias = Literal["exact", "prefix", "regex"]
@@ -94,6 +95,8 @@ def quoted(text: str) -> str:
 
 @cache
 def _template() -> jinja2.Template:
+    import jinja2
+
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -8,22 +8,23 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from testbed import shell
 from testbed.api.documents import name_of
-from testbed.api.objects import Pod
-from testbed.dns.client import Resolution
-from testbed.dns.resolv import ResolvConf
-from testbed.dns.zone import Type, record_type
 from testbed.errors import CannotRunError, UsageError
-from testbed.fabric.fabric import Fabric
 from testbed.fabric.impair import Quality
 from testbed.fabric.namespace import marks_of
-from testbed.lab.core import LabCore
-from testbed.lab.lookup import Asker, asker_of
-from testbed.lab.places import key_of, origin_of, world_of
+from testbed.lab.objects import key_of
 from testbed.naming import run_directory
+
+if TYPE_CHECKING:  # a lab comes up without the DNS client and the oracle
+    from testbed.api.objects import Pod
+    from testbed.dns.client import Resolution
+    from testbed.dns.resolv import ResolvConf
+    from testbed.fabric.fabric import Fabric
+    from testbed.lab.core import LabCore
+    from testbed.lab.lookup import Asker
 
 T = TypeVar("T")
 
@@ -52,6 +53,8 @@ class Surroundings(ABC):
         `kind` is a record type (SRV, PTR …); without, addresses are asked for as getaddrinfo asks.
         The result tells every query; where the name has no answer, its `problem`.
         """
+        from testbed.dns.zone import Type, record_type
+
         kinds = (Type.A, Type.AAAA) if not kind else (record_type(kind),)
         return self._asker(source).resolve(name, kinds, timeout)
 
@@ -60,6 +63,9 @@ class Surroundings(ABC):
         return self._asker(source).resolver
 
     def _asker(self, source: str) -> Asker:
+        from testbed.lab.lookup import asker_of
+        from testbed.lab.places import origin_of, world_of
+
         world = self.in_loop(lambda: world_of(self.core))
         origin = origin_of(self.core, source, world)
         return self.in_loop(lambda: asker_of(self.core, source, world, origin))
@@ -170,5 +176,7 @@ class Surroundings(ABC):
         self._change(self.core.impairments.clear)
 
     def _place(self, word: str) -> str:
+        from testbed.lab.places import origin_of, world_of
+
         world = self.in_loop(lambda: world_of(self.core))
         return origin_of(self.core, word, world).name

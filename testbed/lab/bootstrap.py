@@ -1,4 +1,4 @@
-"""What a cluster has before its user adds anything: namespaces, Nodes, Service kubernetes."""
+"""What a cluster has before its user adds anything: namespaces and Nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from testbed import __version__
 from testbed.api.documents import Document
-from testbed.api.objects import LABEL_HOSTNAME, LABEL_SERVICE_NAME, LABEL_ZONE, family_of
+from testbed.api.objects import LABEL_HOSTNAME, LABEL_ZONE
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 #: The release whose behaviour is built here.
@@ -95,57 +95,6 @@ def node_document(node: NodeFacts, now: str) -> Document:
                 "bootID": node.name,
             },
         },
-    }
-
-
-def kubernetes_service(cluster_ip: str) -> Document:
-    """Service default/kubernetes, as the API server makes it: without a selector."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"component": "apiserver", "provider": "kubernetes"},
-        },
-        "spec": {
-            "type": "ClusterIP",
-            "clusterIP": cluster_ip,
-            "clusterIPs": [cluster_ip],
-            "ipFamilyPolicy": "SingleStack",
-            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
-        },
-    }
-
-
-def kubernetes_slice(address: str, port: int) -> Document:
-    """The slice behind Service kubernetes, which the API server writes itself."""
-    return {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {LABEL_SERVICE_NAME: "kubernetes"},
-        },
-        "addressType": family_of(address),
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "protocol": "TCP", "port": port}],
-    }
-
-
-def kubernetes_endpoints(address: str, port: int) -> Document:
-    """The Endpoints of Service default/kubernetes, as the API server writes them."""
-    ports = [{"name": "https", "protocol": "TCP", "port": port}]
-    return {
-        "apiVersion": "v1",
-        "kind": "Endpoints",
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-        },
-        "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
     }
 
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from testbed.api.admission import Admission, Settings
 from testbed.clock import Clock
@@ -29,9 +30,10 @@ from testbed.control.registry import Registry
 from testbed.control.restore import restore
 from testbed.control.store import Store
 from testbed.lab.options import LabOptions
-from testbed.lab.twin import Twin
-from testbed.lab.twinning import TwinKubelet, TwinSlices, recorded_pods, recorded_slices
 from testbed.runtime.sandboxes import Sandboxes
+
+if TYPE_CHECKING:
+    from testbed.lab.twin import Twin
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ def control_plane(
     kubelet = Kubelet(client.acting_as("kubelet"), sandboxes)
     slices = EndpointSliceController(client.acting_as("endpoint-slice-controller"))
     if twin is not None:
+        from testbed.lab.twinning import TwinKubelet, TwinSlices, recorded_pods, recorded_slices
+
         kubelet = TwinKubelet(client.acting_as("kubelet"), sandboxes, recorded_pods(twin))
         slices = TwinSlices(client.acting_as("endpoint-slice-controller"), recorded_slices(twin))
     lifecycle = NodeLifecycleController(client.acting_as("node-controller"), kubelet.silent_for)

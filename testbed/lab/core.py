@@ -17,6 +17,11 @@ from testbed.clock import LabClock
 from testbed.cloud.balancer import DataPlane
 from testbed.cloud.dataplane import Site
 from testbed.cloud.fake import FakeCloud
+from testbed.control.controllers.kubernetes_service import (
+    API_PORT,
+    KEY,
+    KubernetesServiceController,
+)
 from testbed.control.controllers.namespace_defaults import NamespaceDefaultsController
 from testbed.control.controllers.service_cidr import default_document
 from testbed.control.controllers.service_lb import ServiceController
@@ -37,12 +42,6 @@ from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
 from testbed.lab.record import LabRecord
 from testbed.lab.resume import take_over_pods
-from testbed.lab.twin import Twin
-from testbed.lab.twinning import (
-    TwinPods,
-    store_nodes,
-    store_rest,
-)
 from testbed.naming import run_directory
 from testbed.proxy.config import KubeProxyConfiguration
 from testbed.proxy.health import NodeHealth
@@ -55,11 +54,10 @@ from testbed.runtime.sandboxes import Sandboxes
 
 if TYPE_CHECKING:
     from testbed.control.apiserver.server import ApiServer
+    from testbed.lab.twin import Twin
+    from testbed.lab.twinning import TwinPods
 
 log = logging.getLogger(__name__)
-
-#: Where the API server listens inside the lab, on the router's address in the node network.
-API_PORT = 6443
 
 
 class LabCore(Objects):
@@ -177,6 +175,8 @@ class LabCore(Objects):
             store.create("namespaces", document)
         store.create("servicecidrs", default_document(self.options.service_cidrs))
         if self.twin is not None:
+            from testbed.lab.twinning import store_nodes
+
             store_nodes(self.twin, store)
         else:
             self._register_nodes()
@@ -226,6 +226,8 @@ class LabCore(Objects):
 
     def _build_twin(self, twin: Twin, tell: Callable[[str], None]) -> None:
         """The recorded Pods and Services; what can't be built is told in a line each."""
+        from testbed.lab.twinning import TwinPods, store_rest
+
         store_rest(twin, self.control.store)
         self._twin_pods = TwinPods(twin, self.fabric, self._loop, self.plan_pod)
         services = len(twin.documents["services"])
@@ -235,13 +237,9 @@ class LabCore(Objects):
 
     async def _start_api(self) -> None:
         """Service kubernetes; behind it, where it was asked for, the API server."""
-        address = ipaddress.ip_network(self.options.service_cidrs[0])[1]
-        service = bootstrap.kubernetes_service(str(address))
-        recorded = self.control.store.find("services", "default", "kubernetes") is not None
-        if not recorded:
-            self.control.client.create("services", service)
         if not self.options.api:
             self.control.manager.add(NamespaceDefaultsController(self.control.client))
+            self._keep_service_kubernetes("")
             return
         from testbed.control.apiserver.server import ApiServer, loopback_socket
 
@@ -259,12 +257,22 @@ class LabCore(Objects):
         )
         await self.api.start()
         client, ca = self.control.client, self.api.credentials.ca
-        self.control.kubelet.volumes.access = ApiAccess(ca, self.api.tokens.for_pod)
-        own = router.address(4)
-        if not recorded:
-            client.create("endpointslices", bootstrap.kubernetes_slice(own, API_PORT))
-            client.create("endpoints", bootstrap.kubernetes_endpoints(own, API_PORT))
+        kubelet, watchers = self.control.kubelet, self.api.watchers
+        kubelet.volumes.access = ApiAccess(ca, self.api.tokens.for_pod)
+        kubelet.leases.is_watched = lambda: watchers.watches("leases")
+        kubelet.leases.renew()
+        self.control.registry.before_reading["leases"] = kubelet.leases.look
         self.control.manager.add(NamespaceDefaultsController(client, ca))
+        self._keep_service_kubernetes(router.address(4))
+
+    def _keep_service_kubernetes(self, server: str) -> None:
+        """From now on, so that nobody else is given its address; a twin has its own."""
+        if self.twin is not None and self.control.store.find("services", *KEY) is not None:
+            return
+        address = str(ipaddress.ip_network(self.options.service_cidrs[0])[1])
+        controller = KubernetesServiceController(self.control.client, address, server)
+        self.control.manager.add(controller)
+        controller.reconcile(KEY)
 
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)
@@ -286,9 +294,9 @@ class LabCore(Objects):
         """Run until nothing is left to do: controllers, probes, rules, the cloud's checks."""
         async with self._settling:
             while True:
-                self.control.manager.run()
+                await self._run_controllers()
                 await self.sandboxes.settled()
-                self.control.manager.run()
+                await self._run_controllers()
                 await self.proxies.sync()
                 await self.external.settled()
                 if self.cloud is not None:
@@ -296,6 +304,11 @@ class LabCore(Objects):
                 await self.addons.settled()
                 if self.control.manager.idle and self.proxies.idle and self.external.idle:
                     return
+
+    async def _run_controllers(self) -> None:
+        """Let the controllers do what is to do, and the API server answer meanwhile."""
+        for _ in self.control.manager.slices():
+            await asyncio.sleep(0)
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass; the lab comes to rest at every moment at which something is due."""
@@ -318,6 +331,8 @@ class LabCore(Objects):
             await self.settle()
         except TestbedError as error:  # nobody asked: the next command says so again
             log.warning("%s", error)
+        except Exception:
+            log.exception("the lab didn't come to rest")
 
     async def close(self) -> None:
         """End what runs; the fabric's end takes the rest."""
@@ -343,6 +358,7 @@ class LabCore(Objects):
     def stop_node(self, name: str) -> None:
         """The node's links go down, its kubelet falls silent."""
         self._set_links(name, up=False)
+        self.control.kubelet.leases.renew()  # so far it has been heard
         self.control.kubelet.stop_node(name)
         self.control.manager.enqueue(self.control.lifecycle, ("", name))
 

@@ -89,7 +89,8 @@ class ExternalProxies:
         kubeconfig = directory / "kubeconfig"
         api.write_kubeconfig(kubeconfig, url)
         cidrs = self._options.cluster_cidrs
-        facts = NodeProxy(node.name, mode, cidrs, kubeconfig, directory / node.name)
+        own = self._options.proxy_config
+        facts = NodeProxy(node.name, mode, cidrs, kubeconfig, directory / node.name, own)
         proxy = ExternalProxy(
             facts,
             self._options.proxy_command,

@@ -15,6 +15,12 @@ from testbed.lab.control_plane import ControlPlane
 _APPLY = WriteOptions(manager="testbed", force=True, field_validation="Strict")
 
 
+def key_of(word: str) -> NamespacedName:
+    """`name` or `namespace/name` as a key."""
+    namespace, _, name = word.rpartition("/")
+    return NamespacedName(namespace or "default", name)
+
+
 class Objects:
     """A part of LabCore; its methods belong to the event loop's thread."""
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from testbed.errors import UsageError
 from testbed.proxy.external.configuration import check_command
@@ -29,7 +30,8 @@ class LabOptions:
     its control plane: the store has a journal in the run directory, and the Pods' applications run
     in a keeper (runtime.keeper). `proxy_command` is a program of the user's that writes the nodes'
     rules instead (docs/external-proxy.md); it has caught up with a change when the rules have been
-    the same for `proxy_quiet` seconds. It needs `api`.
+    the same for `proxy_quiet` seconds. It needs `api`. `proxy_config` has fields of a
+    KubeProxyConfiguration that stand over those that it is given.
     """
 
     proxy: str = "iptables"
@@ -45,6 +47,7 @@ class LabOptions:
     keep: bool = False
     proxy_command: str = ""
     proxy_quiet: float = 0.5
+    proxy_config: Mapping[str, Any] = field(default_factory=dict)
     images: Path | None = None
     seed: int | None = None
 
@@ -58,6 +61,8 @@ class LabOptions:
             check_command(self.proxy_command)
             if not self.api:
                 raise UsageError("a proxy command needs a lab with api")
+        elif self.proxy_config:
+            raise UsageError("a proxy configuration needs a proxy command that it is for")
         if self.dns_command and not (self.dns and self.api):
             raise UsageError("a DNS command needs a lab with dns and api")
         if self.dns_command:

@@ -8,18 +8,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from testbed.errors import CheckFailedError
-from testbed.fabric.fabric import Fabric
-from testbed.fabric.namespace import Namespace
-from testbed.flow import Path
-from testbed.lab.core import LabCore
-from testbed.lab.lookup import asker_of, name_in, named_target, port_of
-from testbed.lab.places import origin_of, target_of, world_of
-from testbed.oracle.world import World
-from testbed.probe.exchange import Outcome, Request, exchange
-from testbed.probe.observe import Observation, Observer
+
+if TYPE_CHECKING:  # a lab comes up without probes and the oracle
+    from testbed.fabric.fabric import Fabric
+    from testbed.fabric.namespace import Namespace
+    from testbed.flow import Path
+    from testbed.lab.core import LabCore
+    from testbed.oracle.world import World
+    from testbed.probe.exchange import Outcome, Request
+    from testbed.probe.observe import Observation, Observer
 
 T = TypeVar("T")
 #: The tables that kube-proxy works in, of either mode.
@@ -33,7 +33,7 @@ class Packets(ABC):
     fabric: Fabric
     #: The latest probes, as evidence.
     observations: deque[Observation]
-    _observer: Observer
+    _observer: Observer | None = None
 
     @abstractmethod
     def in_loop(self, work: Callable[[], T]) -> T:
@@ -88,8 +88,19 @@ class Packets(ABC):
 
     def observer(self) -> Observer:
         """What follows packets in this lab, through all namespaces that there are now."""
+        from testbed.probe.observe import Observer
+
+        if self._observer is None:
+            self._observer = Observer((), meaning=self._meaning)
         self._observer.namespaces = self.fabric.namespaces()
         return self._observer
+
+    def _world_and_origin(self, source: str) -> tuple[World, Namespace]:
+        """What the oracle may know, and the namespace that FROM word `source` means."""
+        from testbed.lab.places import origin_of, world_of
+
+        world = self.in_loop(lambda: world_of(self.core))
+        return world, origin_of(self.core, source, world)
 
     def meaning_of(self, chain: str) -> str:
         """What a chain of kube-proxy's stands for; "" if it isn't one."""
@@ -105,9 +116,11 @@ class Packets(ABC):
         more: dict[str, Any],
     ) -> tuple[Namespace, Request]:
         """The namespace that sends, and the request; `more` are further fields of Request."""
+        from testbed.lab.places import target_of
+        from testbed.probe.exchange import Request
+
         more = {"source" if name == "source_address" else name: more[name] for name in more}
-        world = self.in_loop(lambda: world_of(self.core))
-        origin = origin_of(self.core, source, world)
+        world, origin = self._world_and_origin(source)
         if found := self._looked_up(world, origin, source, target, port, protocol, family):
             address, number, protocol, host = found
             more.setdefault("http_host", host)
@@ -126,8 +139,7 @@ class Packets(ABC):
         None where it is no such word. The name is asked for with real packets. Raises UsageError
         without a port, CheckFailedError where the name has no address.
         """
-        world = self.in_loop(lambda: world_of(self.core))
-        origin = origin_of(self.core, source, world)
+        world, origin = self._world_and_origin(source)
         return self._looked_up(world, origin, source, target, port, protocol, family)
 
     def _looked_up(
@@ -140,6 +152,8 @@ class Packets(ABC):
         protocol: str,
         family: str,
     ) -> tuple[str, int, str, str] | None:
+        from testbed.lab.lookup import asker_of, name_in, named_target, port_of
+
         asker = self.in_loop(lambda: asker_of(self.core, source, world, origin))
         name = name_in(target, world, asker)
         if not name:
@@ -160,13 +174,14 @@ class Packets(ABC):
         **request: Any,
     ) -> Outcome:
         """One real exchange as `probe` makes it, unwatched: quick, for traffic and for counting."""
+        from testbed.probe.exchange import exchange
+
         origin, asked = self._request(source, target, port, protocol, family, request)
         return exchange(origin, asked)
 
     def send(self, source: str, packets: Any, wait: float = 0.3) -> Path:
         """Send scapy packets (probe.packets makes them) from `source` and follow the first one."""
-        world = self.in_loop(lambda: world_of(self.core))
-        origin = origin_of(self.core, source, world)
+        _, origin = self._world_and_origin(source)
         self.observations.append(self.observer().follow_packets(origin, packets, wait))
         return self.observations[-1].path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from ipaddress import ip_network
 
-from testbed.api.objects import IPV4, EndpointSlice, NamespacedName, Service
+from testbed.api.objects import IPV4, EndpointSlice, Service
 from testbed.cloud.balancer import ANNOTATION_DATA_PLANE
 from testbed.errors import UsageError
 from testbed.fabric.namespace import Namespace
@@ -145,9 +145,3 @@ def target_of(
         raise UsageError(f"{word} has no {family} address; it has {', '.join(map(str, found))}")
     fitting.sort(key=lambda each: each.family != IPV4)
     return fitting[0]
-
-
-def key_of(word: str) -> NamespacedName:
-    """`name` or `namespace/name` as a key."""
-    namespace, _, name = word.rpartition("/")
-    return NamespacedName(namespace or "default", name)

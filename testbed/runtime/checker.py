@@ -8,7 +8,7 @@ from testbed import shell
 from testbed.api.documents import Document
 from testbed.errors import TestbedError
 from testbed.fabric.fabric import Fabric
-from testbed.runtime import checks
+from testbed.runtime import checks, grpc_health
 from testbed.runtime.programs import launch
 from testbed.runtime.sandbox import Sandbox
 
@@ -35,9 +35,12 @@ class Checker:
                 )
             if "exec" in action:
                 return await self._run(sandbox, container, action["exec"], timeout)
+            if "grpc" in action:
+                port, service = action["grpc"]["port"], action["grpc"].get("service") or ""
+                return await grpc_health.check(opener, address, port, service, timeout)
         except checks.CheckError as error:
             return str(error)
-        return "gRPC probes aren't supported here: use httpGet, tcpSocket or exec"
+        return f"invalid handler: {', '.join(action)}"
 
     async def _run(
         self, sandbox: Sandbox, container: Document, action: Document, timeout: float

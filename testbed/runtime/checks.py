@@ -36,12 +36,12 @@ async def tcp_socket(
     host = action.get("host") or address
     port = port_number(action.get("port"), container)
     try:
-        async with asyncio.timeout(timeout), _connection(opener, host, port):
+        async with asyncio.timeout(timeout), connection(opener, host, port):
             return ""
     except TimeoutError:
-        return f"dial tcp {_join(host, port)}: i/o timeout"
+        return f"dial tcp {host_and_port(host, port)}: i/o timeout"
     except OSError as error:
-        return f"dial tcp {_join(host, port)}: {_words(error)}"
+        return f"dial tcp {host_and_port(host, port)}: {_words(error)}"
 
 
 async def http_get(
@@ -52,14 +52,14 @@ async def http_get(
     port = port_number(action.get("port"), container)
     secure = (action.get("scheme") or "HTTP").upper() == "HTTPS"
     path = "/" + (action.get("path") or "/").lstrip("/")
-    url = f"{'https' if secure else 'http'}://{_join(host, port)}{path}"
+    url = f"{'https' if secure else 'http'}://{host_and_port(host, port)}{path}"
     try:
         async with asyncio.timeout(timeout):
             status = await _get(opener, host, port, path, action, secure)
     except TimeoutError:
         return f'Get "{url}": context deadline exceeded'
     except (OSError, ssl.SSLError) as error:
-        return f'Get "{url}": dial tcp {_join(host, port)}: {_words(error)}'
+        return f'Get "{url}": dial tcp {host_and_port(host, port)}: {_words(error)}'
     except ValueError:
         return (
             f'Get "{url}": net/http: HTTP/1.x transport connection broken: malformed HTTP response'
@@ -71,12 +71,12 @@ async def _get(
     opener: SocketOpener, host: str, port: int, path: str, action: Document, secure: bool
 ) -> int:
     """The status of the answer; raises OSError, and ValueError for what isn't HTTP."""
-    headers = {"Host": _join(host, port), "User-Agent": AGENT, "Accept": "*/*"}
+    headers = {"Host": host_and_port(host, port), "User-Agent": AGENT, "Accept": "*/*"}
     for header in action.get("httpHeaders") or ():
         headers[header["name"]] = header.get("value") or ""
     lines = [f"GET {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
     request = "\r\n".join([*lines, "Connection: close", "", ""]).encode()
-    async with _connection(opener, host, port) as sock:
+    async with connection(opener, host, port) as sock:
         reader, writer = await asyncio.open_connection(
             sock=sock,
             ssl=_unverified() if secure else None,
@@ -95,7 +95,8 @@ async def _get(
 
 
 @asynccontextmanager
-async def _connection(opener: SocketOpener, host: str, port: int) -> AsyncIterator[socket.socket]:
+async def connection(opener: SocketOpener, host: str, port: int) -> AsyncIterator[socket.socket]:
+    """A TCP connection out of the namespace of `opener`; raises OSError."""
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.closing(opener(family, socket.SOCK_STREAM, 0)) as sock:
@@ -124,7 +125,8 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-def _join(host: str, port: int) -> str:
+def host_and_port(host: str, port: int) -> str:
+    """Both in one word; an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

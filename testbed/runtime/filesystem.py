@@ -49,13 +49,15 @@ class MountError(TestbedError):
 class Mount:
     """A file or directory of the machine (or TMPFS) at a place in the container.
 
-    One that is `optional` is left out where it can't be made.
+    One that is `optional` is left out where it can't be made. A file `of_image` is copied into the
+    container's root before anything is mounted, so that mounts can hide it.
     """
 
     source: str
     place: str
     read_only: bool = False
     optional: bool = False
+    of_image: bool = False
 
 
 def make_root(directory: Path, mounts: Sequence[Mount], working: str = "/") -> int:
@@ -69,7 +71,7 @@ def make_root(directory: Path, mounts: Sequence[Mount], working: str = "/") -> i
         syscalls.unshare_mounts()
         root = _Root(directory)
         root.enter()
-        for each in sorted(mounts, key=lambda m: m.place.count("/")):
+        for each in sorted(mounts, key=lambda m: (not m.of_image, m.place.count("/"))):
             try:
                 root.mount(each)
             except MountError:
@@ -205,11 +207,16 @@ class _Root:
 
     def mount(self, wanted: Mount) -> None:
         """Put a file or directory of the machine at its place."""
+        if os.path.realpath(wanted.place) == "/":
+            raise MountError("mount /: nothing can be mounted over the container's root")
         if wanted.source == TMPFS:
             place = self.make(wanted.place, directory=True)
             syscalls.mount("tmpfs", place, "tmpfs", options="mode=0755")
             return
         source = self._machine + wanted.source
+        if wanted.of_image and self._machine:
+            shutil.copyfile(source, self.make(wanted.place, directory=False))
+            return
         place = self.make(wanted.place, directory=os.path.isdir(source))
         _bind(source, place)
         if wanted.read_only:

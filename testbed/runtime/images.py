@@ -30,11 +30,14 @@ events {}
 http {
   access_log /dev/stdout;
   include /etc/nginx/mime.types;
-  server {
-    listen 80;
-    listen [::]:80;
-    root /usr/share/nginx/html;
-  }
+  include /etc/nginx/conf.d/*.conf;
+}
+"""
+_NGINX_SERVER = """\
+server {
+  listen 80;
+  listen [::]:80;
+  root /usr/share/nginx/html;
 }
 """
 
@@ -76,7 +79,10 @@ BUILT_IN: Mapping[str, Image] = {
         (),
         "nginx-light",
         scratch=("/var/lib/nginx", "/var/log/nginx"),
-        files={"/etc/nginx/nginx.conf": _NGINX},
+        files={
+            "/etc/nginx/nginx.conf": _NGINX,
+            "/etc/nginx/conf.d/default.conf": _NGINX_SERVER,
+        },
     ),
     "pause": Image(("sleep",), ("infinity",), "coreutils"),
     "python": Image(("python3",), (), "python3"),

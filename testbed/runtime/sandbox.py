@@ -18,6 +18,10 @@ from testbed.runtime.hosts import Echo, RunningProgram
 from testbed.runtime.images import Image
 from testbed.runtime.volumes import PodVolumes
 
+#: Longest message of a container's end, and what is taken of its log instead.
+TERMINATION_BYTES = 4096
+FALLBACK_BYTES, FALLBACK_LINES = 2048, 80
+
 
 class SandboxRequest(Protocol):
     """What a sandbox is made for (control.kubelet.Sandbox)."""
@@ -75,9 +79,11 @@ class Sandbox:
         name = str(container["name"])
         self.close_root(name)
         known = self.environments.get(name, {})
-        mounts = self.volumes.mounts(container, lambda text: expand(text, known))
-        mounts += self._files({**self.request.files, **(image.files if image else {})})
-        mounts += [Mount(TMPFS, place) for place in (image.scratch if image else ())]
+        mounts = [Mount(TMPFS, place) for place in (image.scratch if image else ())]
+        mounts += self._files(image.files if image else {}, of_image=True)
+        mounts += self._files(self.request.files)
+        mounts.append(self._termination_log(container))
+        mounts += self.volumes.mounts(container, lambda text: expand(text, known))
         lab = self.directory.parents[1]
         self._roots[name] = make_root(lab, mounts, container.get("workingDir") or "/")
         return self._roots[name]
@@ -92,14 +98,45 @@ class Sandbox:
         for name in list(self._roots):
             self.close_root(name)
 
-    def _files(self, texts: Mapping[str, str]) -> list[Mount]:
+    def termination_message(self, container: Document, code: int, log: Path) -> str:
+        """What a run that has ended says of its end.
+
+        Source: kuberuntime_container.go getTerminationMessage, readLastStringFromContainerLogs.
+        """
+        file = self._termination_file(container)
+        said = _end_of(file, TERMINATION_BYTES)
+        fallback = container.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        if said or not fallback or code == 0:
+            return said
+        lines = _end_of(log, FALLBACK_BYTES).splitlines(keepends=True)
+        return "".join(lines[-FALLBACK_LINES:])
+
+    def _termination_file(self, container: Document) -> Path:
+        return self.directory / "containers" / str(container["name"]) / "termination-log"
+
+    def _termination_log(self, container: Document) -> Mount:
+        """A new, empty file in which a run can say why it ends."""
+        file = self._termination_file(container)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+        file.chmod(0o666)
+        place = container.get("terminationMessagePath") or "/dev/termination-log"
+        return Mount(str(file), place, optional=True)
+
+    def document_of(self, container: str) -> Document:
+        """What the Pod's spec says of a container."""
+        spec = self.request.document["spec"]
+        everyone: list[Document] = [*(spec.get("initContainers") or ()), *spec["containers"]]
+        return next(each for each in everyone if each["name"] == container)
+
+    def _files(self, texts: Mapping[str, str], *, of_image: bool = False) -> list[Mount]:
         """Write files of the Pod's; the mounts that put them in their places."""
         mounts = []
         for place, text in texts.items():
             file = self.directory / place.strip("/").replace("/", "_")
             self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             file.write_text(text)
-            mounts.append(Mount(str(file), place))
+            mounts.append(Mount(str(file), place, of_image=of_image))
         return mounts
 
     def inside(
@@ -110,9 +147,7 @@ class Sandbox:
         `before` stands before it, as `nice` does. Raises FileNotFoundError and PermissionError
         where the program can't be run, MountError and VolumeMountError.
         """
-        spec = self.request.document["spec"]
-        everyone = [*(spec.get("initContainers") or ()), *spec["containers"]]
-        document = next(each for each in everyone if each["name"] == container)
+        document = self.document_of(container)
         working = document.get("workingDir") or "/"
         program = self.programs.get(container)
         pid = program.inner_pid if program is not None else None
@@ -131,3 +166,13 @@ class Sandbox:
         """The variables of a container's commands."""
         own = self.environments.get(container, {})
         return {**marks_of(self.namespace.lab), "HOSTNAME": self.request.hostname, **own}
+
+
+def _end_of(file: Path, limit: int) -> str:
+    """The last `limit` bytes of a file, as text; "" where there is none."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - limit))
+            return opened.read(limit).decode(errors="replace")
+    except OSError:
+        return ""

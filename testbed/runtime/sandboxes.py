@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from testbed import shell
 from testbed.api.documents import Document
@@ -37,12 +38,16 @@ from testbed.runtime.volumes import VolumeMountError, check_host_path
 HEALTHY = "testbed/healthy"
 
 
+#: Told of a program's end: Pod's uid, container, exit code, termination message.
+Exited: TypeAlias = Callable[[str, str, int, str], None]
+
+
 class Sandboxes:
     """The Pods of one lab.
 
     `directory` is the lab's run directory; `plan_pod(namespace, node, addresses)` is the Pod
     network's plan; `images` says what containers run; `host` runs it (by default this process).
-    `exited(uid, container, code)` is told when a program ends. With a keeper as host, `create`
+    `exited` is told when a program ends, with what that says of it. With a keeper as host, `create`
     finds what ran before this process. All methods belong to the event loop's thread.
     """
 
@@ -69,7 +74,7 @@ class Sandboxes:
         self._checker = Checker(fabric, loop)
         self._pending = Pending(loop)
         self._mapped: set[str] = set()
-        self.exited: Callable[[str, str, int], None] = lambda uid, container, code: None
+        self.exited: Exited = lambda uid, container, code, message: None
         #: Built-in applications by their image's repository.
         self.applications: dict[str, Starter] = {}
 
@@ -255,19 +260,23 @@ class Sandboxes:
         log: ContainerLog,
     ) -> Refusal | None:
         request, name = sandbox.request, str(container["name"])
-        variables = {**marks_of(self._fabric.lab), "HOSTNAME": request.hostname, **environment}
+        variables = {**marks_of(self._fabric.lab), "HOSTNAME": request.hostname}
+        variables |= {"TERM": "xterm"} if container.get("tty") else {}
+        variables |= environment
         sandbox.environments[name] = variables
         working = container.get("workingDir") or "/"
         words = expand_all(invocation.argv, environment)
         try:
             root = sandbox.new_root(container, invocation.image)
-            argv = [find_program(root, words[0], working), *words[1:]]
+            tty = bool(container.get("tty"))
+            before = shell.OWN_TERMINAL if tty else ()
+            argv = [*before, find_program(root, words[0], working), *words[1:]]
             command = shell.in_container(
                 argv, sandbox.namespace.fd, root, request.hostname, working
             )
             interactive = bool(container.get("stdin"))
             sandbox.programs[name] = self._host.launch(
-                Launch(request.uid, name, command, variables, "/", interactive),
+                Launch(request.uid, name, command, variables, "/", interactive, tty),
                 log.append,
                 partial(self._ended, request.uid, name),
             )
@@ -281,8 +290,10 @@ class Sandboxes:
         sandbox = self._sandboxes[uid]
         sandbox.programs.pop(container, None)
         sandbox.close_root(container)
-        self.logs.end(sandbox.request.key, container)
-        self.exited(uid, container, code)
+        key = sandbox.request.key
+        self.logs.end(key, container)
+        document, log = sandbox.document_of(container), self.logs.file(key, container)
+        self.exited(uid, container, code, sandbox.termination_message(document, code, log))
         self._pending.ended((uid, container))
 
     def stop(self, uid: str, container: str) -> bool:

@@ -90,7 +90,7 @@ class PodVolumes:
             self._write(self._volumes)
         found = []
         for mount in container.get("volumeMounts") or ():
-            name, place = str(mount["name"]), str(mount["mountPath"])
+            name, place = str(mount["name"]), os.path.join("/", mount["mountPath"])
             volume = self._volumes[name]
             source = volume.path if isinstance(volume, HostPath) else str(self._directory / name)
             below = mount.get("subPath") or expand(mount.get("subPathExpr") or "")

@@ -1,6 +1,6 @@
-"""Defaults of Pods and Pod templates, with what admission adds to a Pod.
+"""Defaults of Pods and Pod templates.
 
-Sources: pkg/apis/core/v1/defaults.go, plugin/pkg/admission/{defaulttolerationseconds,priority}.
+Sources: pkg/apis/core/v1/{defaults,zz_generated.defaults,conversion}.go.
 """
 
 from __future__ import annotations
@@ -8,30 +8,45 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from testbed.api import status
+from testbed.api import quantity
 from testbed.api.documents import Document
+from testbed.api.validation.resources import aggregate_limits, aggregate_requests
 
 CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 FILE_MODE = 0o644
 TOKEN_SECONDS = 3600
-TOLERATION_SECONDS = 300
-
-_SYSTEM_PRIORITIES = {
-    "system-cluster-critical": 2_000_000_000,
-    "system-node-critical": 2_000_001_000,
-}
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+#: Annotations of old that mean nothing any more.
+_OLD_ANNOTATIONS = tuple(
+    f"pod.{stage}.kubernetes.io/{name}"
+    for stage in ("alpha", "beta")
+    for name in ("init-containers", "init-container-statuses")
+)
+#: Fields of volumes with a default: source -> field -> value.
+_VOLUME_FIELDS: dict[str, dict[str, object]] = {
+    "rbd": {"pool": "rbd", "user": "admin", "keyring": "/etc/ceph/keyring"},
+    "iscsi": {"iscsiInterface": "default"},
+    "azureDisk": {
+        "cachingMode": "ReadWrite",
+        "fsType": "ext4",
+        "readOnly": False,
+        "kind": "Shared",
+    },
+    "scaleIO": {"storageMode": "ThinProvisioned", "fsType": "xfs"},
+}
+#: Of these, the ones behind a pointer keep an empty value.
+_POINTERS = ("azureDisk",)
 
 
 def pod(document: Document) -> None:
     """Defaults of a Pod."""
     spec = document.setdefault("spec", {})
     pod_spec(spec)
-    for container in containers(spec):
-        resources = container.get("resources", {})
-        for name, amount in resources.get("limits", {}).items():
-            resources.setdefault("requests", {}).setdefault(name, amount)
+    drop_old_annotations(document["metadata"])
+    for container in (*spec.get("containers", ()), *spec.get("initContainers", ())):
+        requested_as_limited(container.get("resources", {}))
+    if "resources" in spec:
+        _pod_resources(spec)
     spec.setdefault("enableServiceLinks", True)
     if spec["terminationGracePeriodSeconds"] < 0:
         spec["terminationGracePeriodSeconds"] = 1
@@ -42,9 +57,42 @@ def pod(document: Document) -> None:
                     port["hostPort"] = port.get("containerPort", 0)
 
 
+def drop_old_annotations(metadata: Document) -> None:
+    """Annotations that once held init containers are left out."""
+    for name in _OLD_ANNOTATIONS:
+        metadata.get("annotations", {}).pop(name, None)
+
+
+def requested_as_limited(resources: Document) -> None:
+    """What is limited and not requested is requested up to its limit."""
+    for name, amount in resources.get("limits", {}).items():
+        resources.setdefault("requests", {}).setdefault(name, amount)
+
+
+def _pod_resources(spec: Document) -> None:
+    """Limits of huge pages and requests of a Pod as a whole, from those of its containers."""
+    own: Document = spec["resources"]
+    if not own.get("limits") and not own.get("requests"):
+        return
+    limited = {"limits": {}, **own}["limits"]
+    for name, amount in aggregate_limits(spec).items():
+        if name.startswith("hugepages-") and name not in own.get("requests", {}):
+            limited.setdefault(name, quantity.written(*amount))
+    if not limited:
+        return
+    own["limits"] = limited
+    asked = own.setdefault("requests", {})
+    for name, amount in aggregate_requests(spec).items():
+        if name in ("cpu", "memory"):
+            asked.setdefault(name, quantity.written(*amount))
+    for name, limit in limited.items():
+        if name in ("cpu", "memory") or name.startswith("hugepages-"):
+            asked.setdefault(name, limit)
+
+
 def pod_template(template: Document) -> None:
     """Defaults of the template of a workload."""
-    template.setdefault("metadata", {})
+    drop_old_annotations(template.setdefault("metadata", {}))
     pod_spec(template.setdefault("spec", {}))
 
 
@@ -62,6 +110,15 @@ def pod_spec(spec: Document) -> None:
         _container(container)
     for volume in spec.get("volumes", ()):
         _volume(volume)
+    round_amounts(spec, "overhead")
+    for name in ("limits", "requests"):
+        round_amounts(spec.get("resources", {}), name)
+
+
+def round_amounts(owner: Document, name: str) -> None:
+    """Amounts of resources are whole thousandths."""
+    for resource, amount in owner.get(name, {}).items():
+        owner[name][resource] = quantity.rounded_up(amount)
 
 
 def containers(spec: Document) -> Iterator[Document]:
@@ -76,14 +133,19 @@ def _unless(target: Document, field: str, value: object) -> None:
 
 
 def _container(container: Document) -> None:
-    container.setdefault("resources", {})
+    resources = container.setdefault("resources", {})
+    for name in ("limits", "requests"):
+        round_amounts(resources, name)
     _unless(container, "terminationMessagePath", "/dev/termination-log")
     _unless(container, "terminationMessagePolicy", "File")
     _unless(container, "imagePullPolicy", pull_policy(container.get("image", "")))
     for port in container.get("ports", ()):
         _unless(port, "protocol", "TCP")
     for variable in container.get("env", ()):
-        _references(variable.get("valueFrom", {}))
+        source = variable.get("valueFrom", {})
+        _references(source)
+        if "fileKeyRef" in source:
+            source["fileKeyRef"].setdefault("optional", False)
     for name in _PROBES:
         if name in container:
             _probe(container[name])
@@ -130,14 +192,25 @@ def _volume(volume: Document) -> None:
         volume["hostPath"].setdefault("type", "")
     if "image" in volume:
         _unless(volume["image"], "pullPolicy", pull_policy(volume["image"].get("reference", "")))
-    claim = volume.get("ephemeral", {}).get("volumeClaimTemplate", {}).get("spec")
-    if claim is not None:
-        claim.setdefault("volumeMode", "Filesystem")
+    for name, values in _VOLUME_FIELDS.items():
+        if name in volume:
+            for key, value in values.items():
+                if key not in volume[name] or (name not in _POINTERS and not volume[name][key]):
+                    volume[name][key] = value
+    if "volumeClaimTemplate" in volume.get("ephemeral", {}):
+        claim_spec(volume["ephemeral"]["volumeClaimTemplate"].setdefault("spec", {}))
     for projection in volume.get("projected", {}).get("sources", ()):
         if "serviceAccountToken" in projection:
             projection["serviceAccountToken"].setdefault("expirationSeconds", TOKEN_SECONDS)
         _field_references(projection.get("downwardAPI", {}))
     _field_references(volume.get("downwardAPI", {}))
+
+
+def claim_spec(spec: Document) -> None:
+    """Defaults of the spec of a PersistentVolumeClaim."""
+    spec.setdefault("volumeMode", "Filesystem")
+    for name in ("limits", "requests"):
+        round_amounts(spec.get("resources", {}), name)
 
 
 def _field_references(source: Document) -> None:
@@ -150,93 +223,3 @@ def _references(source: Document) -> None:
         _unless(source["fieldRef"], "apiVersion", "v1")
     if "resourceFieldRef" in source:
         source["resourceFieldRef"].setdefault("divisor", "0")
-
-
-def admit_pod(document: Document) -> None:
-    """What the admission plugins put into a new Pod; raises StatusError (403)."""
-    _priority(document, document["spec"])
-    _tolerate_node_taints(document["spec"])
-
-
-def admit_changed_pod(document: Document, old: Document) -> None:
-    """What the admission plugins put back into a Pod that is written as it was first given."""
-    spec, stored = document["spec"], old.get("spec", {})
-    for name in ("priority", "preemptionPolicy"):
-        if name in stored:
-            spec.setdefault(name, stored[name])
-    _tolerate_node_taints(spec)
-
-
-def _tolerate_node_taints(spec: Document) -> None:
-    tolerations: list[Document] = spec.setdefault("tolerations", [])
-    for taint in _NODE_TAINTS:
-        if not any(_tolerates(toleration, taint) for toleration in tolerations):
-            tolerations.append(
-                {
-                    "key": taint,
-                    "operator": "Exists",
-                    "effect": "NoExecute",
-                    "tolerationSeconds": TOLERATION_SECONDS,
-                }
-            )
-
-
-def _tolerates(toleration: Document, taint: str) -> bool:
-    return toleration.get("key", "") in ("", taint) and toleration.get("effect", "") in (
-        "",
-        "NoExecute",
-    )
-
-
-def _priority(document: Document, spec: Document) -> None:
-    name, asked = spec.get("priorityClassName", ""), spec.get("priority")
-    pod_name = document["metadata"].get("name", "")
-    if name and name not in _SYSTEM_PRIORITIES:
-        words = f"no PriorityClass with name {name} was found"
-        raise status.forbidden("pods", pod_name, "", words)
-    priority = _SYSTEM_PRIORITIES.get(name, 0)
-    if asked is not None and asked != priority:
-        words = (
-            f"the integer value of priority ({asked}) must not be provided in pod spec; "
-            f"priority admission controller computed {priority} from the given PriorityClass name"
-        )
-        raise status.forbidden("pods", pod_name, "", words)
-    spec["priority"] = priority
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-
-
-def gated_condition() -> Document:
-    """The condition of a Pod that isn't to be scheduled yet."""
-    return {
-        "type": "PodScheduled",
-        "status": "False",
-        "reason": "SchedulingGated",
-        "message": "Scheduling is blocked due to non-empty scheduling gates",
-    }
-
-
-def quality_of_service(spec: Document) -> str:
-    """BestEffort, Burstable or Guaranteed, from the containers' requests and limits.
-
-    Source: pkg/apis/core/helper/qos/qos.go.
-    """
-    requests: list[tuple[str, str]] = []
-    limits: list[tuple[str, str]] = []
-    guaranteed = True
-    for container in (*spec.get("containers", ()), *spec.get("initContainers", ())):
-        resources = container.get("resources", {})
-        counted = {
-            kind: {
-                name: amount
-                for name, amount in resources.get(kind, {}).items()
-                if name in ("cpu", "memory") and amount != "0"
-            }
-            for kind in ("requests", "limits")
-        }
-        requests += counted["requests"].items()
-        limits += counted["limits"].items()
-        guaranteed &= set(counted["limits"]) == {"cpu", "memory"}
-        guaranteed &= counted["requests"] == counted["limits"]
-    if not requests and not limits:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"

@@ -5,7 +5,7 @@ Source: pkg/apis/apps/v1/defaults.go.
 
 from __future__ import annotations
 
-from testbed.api.defaults.pod import pod_template
+from testbed.api.defaults.pod import claim_spec, pod_template
 from testbed.api.documents import Document
 
 HISTORY_LIMIT = 10
@@ -38,10 +38,9 @@ def stateful_set(document: Document) -> None:
     if not strategy.get("type"):
         strategy["type"] = "RollingUpdate"
         strategy.setdefault("rollingUpdate", {})
-    if strategy["type"] == "RollingUpdate":
-        rolling = strategy.setdefault("rollingUpdate", {})
-        rolling.setdefault("partition", 0)
-        rolling.setdefault("maxUnavailable", 1)
+    if strategy["type"] == "RollingUpdate" and "rollingUpdate" in strategy:
+        strategy["rollingUpdate"].setdefault("partition", 0)
+        strategy["rollingUpdate"].setdefault("maxUnavailable", 1)
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     for name in ("whenDeleted", "whenScaled"):
         if not retention.get(name):
@@ -49,7 +48,7 @@ def stateful_set(document: Document) -> None:
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", HISTORY_LIMIT)
     for claim in spec.get("volumeClaimTemplates", ()):
-        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+        claim_spec(claim.setdefault("spec", {}))
         claim["status"] = {"phase": "Pending"}
         claim["apiVersion"], claim["kind"] = "v1", "PersistentVolumeClaim"
 

@@ -5,34 +5,36 @@ Source: pkg/apis/core/validation/validation.go (validateContainers and what it c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from testbed.api.documents import Document
+from testbed.api.gojson import GoStruct
 from testbed.api.status import FieldError
 from testbed.api.validation.environment import environment
-from testbed.api.validation.meta import not_negative
-from testbed.api.validation.names import (
-    dns_label,
-    each,
-    header_name,
-    one_of,
-    port_name,
-    port_number,
-)
+from testbed.api.validation.mounts import devices, mounts
+from testbed.api.validation.names import dns_label, each, one_of, port_name, port_number
+from testbed.api.validation.probes import PROBES, life
 from testbed.api.validation.resources import resources
 from testbed.api.validation.security import container_security
-from testbed.api.validation.service import PROTOCOLS, number_or_name
+from testbed.api.validation.service import PROTOCOLS
+from testbed.api.validation.volumes import PULL_POLICIES
 
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+MAX_RESTART_RULES = 20
+MAX_EXIT_CODES = 255
+
+_POLICIES = ("Always", "OnFailure", "Never")
+_RULE_ACTIONS = ("Restart", "RestartAllContainers")
+_RESIZABLE = ("cpu", "memory")
+_RESIZE_POLICIES = ("NotRequired", "RestartContainer")
 _SIDECAR_ONLY = "may not be set for init containers without restartPolicy=Always"
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
+#: In the order of the fields of Go's EphemeralContainerCommon.
 _EPHEMERAL_FORBIDDEN = (
     "ports",
     "resources",
     "resizePolicy",
     "restartPolicy",
+    "restartPolicyRules",
     "livenessProbe",
     "readinessProbe",
     "startupProbe",
@@ -42,10 +44,16 @@ _EPHEMERAL_FORBIDDEN = (
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a container's validation needs of its Pod: volumes by name, grace period."""
+    """What a container's validation needs of its Pod.
 
-    volumes: dict[str, Document] = field(default_factory=dict)
+    `volumes` has the volumes that mounts can name, `claims` the names of its resource claims.
+    """
+
+    volumes: Mapping[str, Document] = field(default_factory=dict)
+    claims: Collection[str] = ()
     grace: int | None = None
+    restart_policy: str = ""
+    own_users: bool = False
 
 
 def containers(spec: Document, path: str, context: Context) -> list[FieldError]:
@@ -60,15 +68,8 @@ def containers(spec: Document, path: str, context: Context) -> list[FieldError]:
         errors += _common(entry, where, context)
         errors += _unique(entry, where, names)
         names.add(entry.get("name", ""))
-        errors += _life(entry, where, context)
-        if "restartPolicy" in entry:
-            policies = ("Always", "OnFailure", "Never")
-            if entry["restartPolicy"] not in policies:
-                errors.append(
-                    FieldError.not_supported(
-                        f"{where}.restartPolicy", entry["restartPolicy"], policies
-                    )
-                )
+        errors += life(entry, where, context.grace)
+        errors += _restarts(entry, where)
     return errors + host_ports(entries, f"{path}.containers")
 
 
@@ -79,22 +80,24 @@ def init_containers(spec: Document, path: str, context: Context) -> list[FieldEr
     for i, entry in enumerate(spec.get("initContainers", ())):
         where = f"{path}.initContainers[{i}]"
         errors += _common(entry, where, context)
-        policy = entry.get("restartPolicy")
-        if policy is not None and policy not in ("Always", "OnFailure", "Never"):
-            supported = ("Always", "OnFailure", "Never")
-            errors.append(FieldError.not_supported(f"{where}.restartPolicy", policy, supported))
+        errors += _restarts(entry, where)
         errors += _unique(entry, where, names)
         if entry.get("name"):
             names.add(entry["name"])
         errors += host_ports([entry], f"{path}.initContainers")
-        if policy == "Always":
-            errors += _life(entry, where, context)
+        sidecar = entry.get("restartPolicy") == "Always"
+        if sidecar:
+            errors += life(entry, where, context.grace)
         else:
             errors += [
                 FieldError.forbidden(f"{where}.{name}", _SIDECAR_ONLY)
-                for name in ("lifecycle", *_PROBES)
+                for name in ("lifecycle", *PROBES)
                 if name in entry
             ]
+        if entry.get("resizePolicy") and not sidecar:
+            shown = [_go_resize(policy) for policy in entry["resizePolicy"]]
+            words = "must not be set for init containers"
+            errors.append(FieldError.invalid(f"{where}.resizePolicy", shown, words))
     return errors
 
 
@@ -119,6 +122,12 @@ def ephemeral_containers(spec: Document, path: str, context: Context) -> list[Fi
             for name in _EPHEMERAL_FORBIDDEN
             if entry.get(name)
         ]
+        for j, mount in enumerate(entry.get("volumeMounts", ())):
+            errors += [
+                FieldError.forbidden(f"{where}.volumeMounts[{j}].{name}", words)
+                for name in ("subPath", "subPathExpr")
+                if mount.get(name)
+            ]
     return errors
 
 
@@ -145,16 +154,78 @@ def _common(entry: Document, where: str, context: Context) -> list[FieldError]:
     if not entry.get("image"):
         errors.append(FieldError.required(f"{where}.image"))
     policies = ("File", "FallbackToLogsOnError")
-    errors += one_of(
-        f"{where}.terminationMessagePolicy", entry.get("terminationMessagePolicy", ""), policies
-    )
+    policy = entry.get("terminationMessagePolicy", "")
+    errors += one_of(f"{where}.terminationMessagePolicy", policy, policies)
     errors += _ports(entry.get("ports", ()), f"{where}.ports")
     errors += environment(entry, where)
-    errors += _mounts(entry, f"{where}.volumeMounts", context.volumes)
-    pull = ("Always", "IfNotPresent", "Never")
-    errors += one_of(f"{where}.imagePullPolicy", entry.get("imagePullPolicy", ""), pull)
-    errors += resources(entry.get("resources", {}), f"{where}.resources")
-    return errors + container_security(entry.get("securityContext", {}), f"{where}.securityContext")
+    errors += mounts(entry, f"{where}.volumeMounts", context.volumes)
+    errors += devices(entry, f"{where}.volumeDevices", context.volumes)
+    pull = entry.get("imagePullPolicy", "")
+    errors += one_of(f"{where}.imagePullPolicy", pull, PULL_POLICIES)
+    errors += resources(entry.get("resources", {}), f"{where}.resources", context.claims)
+    errors += _resizes(entry.get("resizePolicy", ()), f"{where}.resizePolicy", context)
+    security = entry.get("securityContext", {})
+    return errors + container_security(
+        security, f"{where}.securityContext", own_users=context.own_users
+    )
+
+
+def _resizes(entries: Sequence[Document], path: str, context: Context) -> list[FieldError]:
+    """How a change of a resource's amount is made."""
+    errors: list[FieldError] = []
+    seen: set[str] = set()
+    for i, entry in enumerate(entries):
+        name, policy = entry.get("resourceName", ""), entry.get("restartPolicy", "")
+        if name in seen:
+            errors.append(FieldError.duplicate(f"{path}[{i}]", name))
+        seen.add(name)
+        errors += one_of(path, name, _RESIZABLE)
+        errors += one_of(path, policy, _RESIZE_POLICIES)
+        if context.restart_policy == "Never" and policy != "NotRequired":
+            words = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            errors.append(FieldError.invalid(path, policy, words))
+    return errors
+
+
+def _go_resize(policy: Document) -> GoStruct:
+    return GoStruct(
+        ResourceName=policy.get("resourceName", ""), RestartPolicy=policy.get("restartPolicy", "")
+    )
+
+
+def _restarts(entry: Document, where: str) -> list[FieldError]:
+    """A container's own restart policy, and rules that go before it."""
+    policy, rules = entry.get("restartPolicy"), entry.get("restartPolicyRules", ())
+    errors: list[FieldError] = []
+    if policy is None and rules:
+        words = "must specify restartPolicy when restart rules are used"
+        errors.append(FieldError.required(f"{where}.restartPolicy", words))
+    elif policy is not None and policy not in _POLICIES:
+        errors.append(FieldError.not_supported(f"{where}.restartPolicy", policy, _POLICIES))
+    path = f"{where}.restartPolicyRules"
+    if len(rules) > MAX_RESTART_RULES:
+        errors.append(FieldError.too_many(path, len(rules), MAX_RESTART_RULES))
+    for i, rule in enumerate(rules):
+        errors += _restart_rule(rule, f"{path}[{i}]")
+    return errors
+
+
+def _restart_rule(rule: Document, where: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    action = rule.get("action", "")
+    if action not in _RULE_ACTIONS:
+        errors.append(FieldError.not_supported(f"{where}.action", action, _RULE_ACTIONS))
+    if "exitCodes" not in rule:
+        return [*errors, FieldError.required(f"{where}.exitCodes", "must be specified")]
+    codes = rule["exitCodes"]
+    operator, values = codes.get("operator", ""), codes.get("values", ())
+    if operator not in ("In", "NotIn"):
+        path = f"{where}.exitCodes.operator"
+        errors.append(FieldError.not_supported(path, operator, ("In", "NotIn")))
+    if len(values) > MAX_EXIT_CODES:
+        path = f"{where}.exitCodes.values"
+        errors.append(FieldError.too_many(path, len(values), MAX_EXIT_CODES))
+    return errors
 
 
 def _ports(entries: Sequence[Document], path: str) -> list[FieldError]:
@@ -196,137 +267,4 @@ def host_ports(entries: Sequence[Document], path: str) -> list[FieldError]:
             if key in seen:
                 errors.append(FieldError.duplicate(f"{path}[{i}].ports[{j}].hostPort", key))
             seen.add(key)
-    return errors
-
-
-def _mounts(entry: Document, path: str, volumes: dict[str, Document]) -> list[FieldError]:
-    errors: list[FieldError] = []
-    paths: set[str] = set()
-    for i, mount in enumerate(entry.get("volumeMounts", ())):
-        where = f"{path}[{i}]"
-        name, target = mount.get("name", ""), mount.get("mountPath", "")
-        if not name:
-            errors.append(FieldError.required(f"{where}.name"))
-        if name not in volumes:
-            errors.append(FieldError.not_found(f"{where}.name", name))
-        if not target:
-            errors.append(FieldError.required(f"{where}.mountPath"))
-        if target in paths:
-            errors.append(FieldError.invalid(f"{where}.mountPath", target, "must be unique"))
-        paths.add(target)
-        errors += _part_of_volume(mount, path, where)
-        errors += _propagation(mount, entry, f"{path}.mountPropagation")
-    return errors
-
-
-def _part_of_volume(mount: Document, path: str, where: str) -> list[FieldError]:
-    errors = descending_path(mount.get("subPath", ""), f"{path}.subPath")
-    if mount.get("subPath") and mount.get("subPathExpr"):
-        words = "subPathExpr and subPath are mutually exclusive"
-        errors.append(FieldError.invalid(f"{where}.subPathExpr", mount["subPathExpr"], words))
-    return errors + descending_path(mount.get("subPathExpr", ""), f"{path}.subPathExpr")
-
-
-def _propagation(mount: Document, entry: Document, path: str) -> list[FieldError]:
-    mode = mount.get("mountPropagation")
-    if mode is None:
-        return []
-    errors = []
-    if mode not in _PROPAGATIONS:
-        errors.append(FieldError.not_supported(path, mode, _PROPAGATIONS))
-    if mode == "Bidirectional" and not entry.get("securityContext", {}).get("privileged"):
-        words = "Bidirectional mount propagation is available only to privileged containers"
-        errors.append(FieldError.forbidden(path, words))
-    return errors
-
-
-def descending_path(value: str, path: str) -> list[FieldError]:
-    """A relative path that doesn't go up."""
-    errors = []
-    if value.startswith("/"):
-        errors.append(FieldError.invalid(path, value, "must be a relative path"))
-    if ".." in value.split("/"):
-        errors.append(FieldError.invalid(path, value, "must not contain '..'"))
-    return errors
-
-
-# probes and handlers
-
-
-def _life(entry: Document, where: str, context: Context) -> list[FieldError]:
-    errors: list[FieldError] = []
-    lifecycle = entry.get("lifecycle", {})
-    for name in ("postStart", "preStop"):
-        if name in lifecycle:
-            errors += _handler(lifecycle[name], f"{where}.lifecycle.{name}", context.grace)
-    for name in _PROBES:
-        if name in entry:
-            errors += _probe(entry[name], f"{where}.{name}", name, context.grace)
-    return errors
-
-
-def _probe(probe: Document, path: str, name: str, grace: int | None) -> list[FieldError]:
-    errors = _handler(probe, path, grace)
-    for number in (
-        "initialDelaySeconds",
-        "timeoutSeconds",
-        "periodSeconds",
-        "successThreshold",
-        "failureThreshold",
-    ):
-        errors += not_negative(probe.get(number, 0), f"{path}.{number}")
-    own_grace = probe.get("terminationGracePeriodSeconds")
-    where = f"{path}.terminationGracePeriodSeconds"
-    if own_grace is not None and own_grace <= 0:
-        errors.append(FieldError.invalid(where, own_grace, "must be greater than 0"))
-    if name == "readinessProbe":
-        if own_grace is not None:
-            words = "must not be set for readinessProbes"
-            errors.append(FieldError.invalid(where, own_grace, words))
-    elif probe.get("successThreshold") != 1:
-        value = probe.get("successThreshold", 0)
-        errors.append(FieldError.invalid(f"{path}.successThreshold", value, "must be 1"))
-    return errors
-
-
-def _handler(handler: Document, path: str, grace: int | None) -> list[FieldError]:
-    errors: list[FieldError] = []
-    present = [name for name in _HANDLERS if name in handler]
-    if not present:
-        return [FieldError.required(path, "must specify a handler type")]
-    for name in present:
-        where = f"{path}.{name}"
-        if name != present[0]:
-            words = "may not specify more than 1 handler type"
-            errors.append(FieldError.forbidden(where, words))
-            continue
-        errors += _action(name, handler[name], where, grace)
-    return errors
-
-
-def _action(name: str, action: Document, where: str, grace: int | None) -> list[FieldError]:
-    match name:
-        case "exec":
-            return [] if action.get("command") else [FieldError.required(f"{where}.command")]
-        case "httpGet":
-            return _http_get(action, where)
-        case "sleep":
-            seconds = action.get("seconds", 0)
-            if grace is None or 0 <= seconds <= grace:
-                return []
-            words = f"must be non-negative and less than terminationGracePeriodSeconds ({grace})"
-            return [FieldError.invalid(where, seconds, words)]
-    return number_or_name(action.get("port", 0), f"{where}.port")
-
-
-def _http_get(action: Document, where: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if not action.get("path"):
-        errors.append(FieldError.required(f"{where}.path"))
-    errors += number_or_name(action.get("port", 0), f"{where}.port")
-    scheme = action.get("scheme", "")
-    if scheme not in ("HTTP", "HTTPS"):
-        errors.append(FieldError.not_supported(f"{where}.scheme", scheme, ("HTTP", "HTTPS")))
-    for header in action.get("httpHeaders", ()):
-        errors += each(f"{where}.httpHeaders", header.get("name", ""), header_name)
     return errors

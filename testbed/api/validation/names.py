@@ -62,6 +62,7 @@ _ENV_WORDS = (
 )
 
 NOT_NEGATIVE = "must be greater than or equal to 0"
+NOT_POSITIVE = "must be greater than zero"
 IMMUTABLE = "field is immutable"
 PORT_RANGE = "must be between 1 and 65535, inclusive"
 

@@ -6,12 +6,10 @@ Sources: pkg/apis/core/validation/validation.go, pkg/apis/coordination/validatio
 from __future__ import annotations
 
 import base64
-import json
-from typing import Any
 
+from testbed.api import jsontext
+from testbed.api.decoding import json_type
 from testbed.api.documents import Document
-from testbed.api.gosyntax import syntax_error
-from testbed.api.identity import json_type
 from testbed.api.status import FieldError
 from testbed.api.validation import meta
 from testbed.api.validation.meta import not_negative
@@ -134,10 +132,10 @@ def secret(document: Document) -> list[FieldError]:
 
 def _json_object(encoded: str, path: str) -> list[FieldError]:
     hidden = "<secret contents redacted>"
-    text = base64.b64decode(encoded).decode(errors="replace")
-    if words := syntax_error(text):
-        return [FieldError.invalid(path, hidden, words)]
-    value: Any = json.loads(text)
+    try:
+        value = jsontext.parse(base64.b64decode(encoded))
+    except jsontext.JsonError as error:
+        return [FieldError.invalid(path, hidden, str(error))]
     if isinstance(value, dict) or value is None:
         return []
     words = (

@@ -1,45 +1,30 @@
-"""Validation of Pods and Pod specs.
+"""Validation of Pods: new ones, changed ones and their status.
 
-Source: pkg/apis/core/validation/validation.go (ValidatePodSpec, ValidatePodUpdate).
+Source: pkg/apis/core/validation/validation.go (ValidatePodCreate, ValidatePodUpdate,
+ValidatePodStatusUpdate).
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Sequence
 
 from testbed.api.documents import Document
-from testbed.api.status import FieldError
+from testbed.api.gojson import GoStruct
+from testbed.api.status import ErrorType, FieldError
 from testbed.api.validation import meta
 from testbed.api.validation.addresses import is_ipv6, legacy_ip
-from testbed.api.validation.containers import (
-    Context,
-    containers,
-    ephemeral_containers,
-    image_blanks,
-    init_containers,
-)
-from testbed.api.validation.names import (
-    dns_label,
-    dns_search_name,
-    dns_subdomain,
-    each,
-    in_range,
-    label_key,
-    one_of,
-)
-from testbed.api.validation.scheduling import affinity, spread_constraints, tolerations
-from testbed.api.validation.security import own_users, pod_security
-from testbed.api.validation.volumes import volumes
+from testbed.api.validation.containers import image_blanks
+from testbed.api.validation.names import dns_subdomain, each, in_range, label_key
+from testbed.api.validation.pod_annotations import changed_pod_annotations, pod_annotations
+from testbed.api.validation.pod_spec import pod_spec
+from testbed.api.validation.profiles import app_armor_agrees, seccomp_agrees
+from testbed.api.validation.scheduling import changed_node_affinity, tolerations
+from testbed.api.validation.volumes import Owner
 
-MAX_NAMESERVERS = 3
-MAX_SEARCH_PATHS = 32
-MAX_SEARCH_CHARACTERS = 2048
-
-_DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
-_RESTART_POLICIES = ("Always", "OnFailure", "Never")
-_PREEMPTION = ("PreemptLowerPriority", "Never")
-#: Fields of a Pod's spec that an update may change.
+_CONTAINER_LISTS = ("containers", "initContainers")
+_ANNOTATIONS = "metadata.annotations"
+#: Fields of a Pod's spec that an update may change, each by a rule of its own.
 _MUTABLE = ("activeDeadlineSeconds", "tolerations", "schedulingGates")
 _FROZEN = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
@@ -47,41 +32,62 @@ _FROZEN = (
     "(only additions to existing tolerations),`spec.terminationGracePeriodSeconds` "
     "(allow it to be set to 1 if it was previously negative)"
 )
+#: Conditions that aren't a user's.
+_SYSTEM_CONDITIONS = ("PodScheduled", "Ready", "Initialized")
 
 
 def create(pod: Document) -> list[FieldError]:
     """Everything wrong with a new Pod."""
     errors = _pod(pod)
-    spec = pod.get("spec", {})
+    spec, annotations = pod.get("spec", {}), pod["metadata"].get("annotations", {})
     if spec.get("ephemeralContainers"):
         errors.append(FieldError.forbidden("spec.ephemeralContainers", "cannot be set on create"))
     if spec.get("nodeName") and spec.get("schedulingGates"):
         words = "cannot be set until all schedulingGates have been cleared"
         errors.append(FieldError.forbidden("spec.nodeName", words))
-    return errors
+    errors += seccomp_agrees(annotations, spec, "spec")
+    return errors + app_armor_agrees(annotations, spec, "spec")
 
 
 def _pod(pod: Document) -> list[FieldError]:
     errors = meta.object_meta(pod["metadata"], namespaced=True, name=dns_subdomain)
     spec = pod.get("spec", {})
-    errors += pod_spec(spec, "spec", is_pod=True)
-    for name in ("containers", "initContainers"):
+    errors += pod_annotations(pod["metadata"].get("annotations", {}), spec, _ANNOTATIONS)
+    errors += pod_spec(spec, "spec", Owner(pod["metadata"].get("name", ""), is_pod=True))
+    if not spec.get("serviceAccountName"):
+        errors += _tokens_of_nobody(spec.get("volumes", ()))
+    for name in _CONTAINER_LISTS:
         for i, container in enumerate(spec.get(name, ())):
             errors += image_blanks(container, f"spec.{name}[{i}]")
     return errors
+
+
+def _tokens_of_nobody(volumes: Sequence[Document]) -> list[FieldError]:
+    """A ServiceAccount's token is only for a Pod that has one."""
+    words = "must not be specified when serviceAccountName is not set"
+    return [
+        FieldError.forbidden(f"spec.volumes[{i}].projected.sources[{j}].serviceAccountToken", words)
+        for i, volume in enumerate(volumes)
+        for j, source in enumerate(volume.get("projected", {}).get("sources", ()))
+        if "serviceAccountToken" in source
+    ]
 
 
 def update(pod: Document, old: Document) -> list[FieldError]:
     """Everything wrong with a changed Pod: few fields may change."""
     errors = meta.object_meta_update(pod["metadata"], old["metadata"])
     errors += _pod(pod)
+    errors += _changed_annotations(pod, old)
     spec, stored = pod.get("spec", {}), old.get("spec", {})
-    for name in ("containers", "initContainers"):
+    for name in _CONTAINER_LISTS:
         if len(spec.get(name, ())) != len(stored.get(name, ())):
             words = "pod updates may not add or remove containers"
             return [*errors, FieldError.forbidden(f"spec.{name}", words)]
-    if refused := _deadline(spec, stored):
-        return errors + refused
+        errors += _images(spec.get(name, ()), f"spec.{name}")
+    deadline, final = _deadline(spec, stored)
+    errors += deadline
+    if final:
+        return errors
     errors += _added_tolerations(spec, stored)
     errors += _fewer_gates(spec, stored)
     if stored.get("schedulingGates"):
@@ -91,32 +97,33 @@ def update(pod: Document, old: Document) -> list[FieldError]:
     return errors
 
 
-def update_status(pod: Document, old: Document) -> list[FieldError]:
-    """Everything wrong with a changed status."""
-    errors = meta.object_meta_update(pod["metadata"], old["metadata"])
-    status, stored = pod.get("status", {}), old.get("status", {})
-    nominated = status.get("nominatedNodeName", "")
-    if nominated:
-        errors += each("status.nominatedNodeName", nominated, dns_subdomain)
-    for name in ("podIPs", "hostIPs"):
-        addresses = [entry.get("ip", "") for entry in status.get(name, ())]
-        known = [entry.get("ip", "") for entry in stored.get(name, ())]
-        for i, address in enumerate(addresses):
-            errors += legacy_ip(f"status.{name}[{i}]", address, known)
-        two = len(addresses) == 2 and is_ipv6(addresses[0]) != is_ipv6(addresses[1])
-        if len(addresses) > 1 and not two:
-            words = "may specify no more than one IP for each IP family"
-            value = [{"IP": address} for address in addresses]
-            errors.append(FieldError.invalid(f"status.{name}", value, words))
+def _changed_annotations(pod: Document, old: Document) -> list[FieldError]:
+    annotations = pod["metadata"].get("annotations", {})
+    known = old["metadata"].get("annotations", {})
+    return changed_pod_annotations(annotations, known, pod.get("spec", {}), _ANNOTATIONS)
+
+
+def _images(entries: Sequence[Document], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for i, entry in enumerate(entries):
+        if not entry.get("image"):
+            errors.append(FieldError.required(f"{path}[{i}].image"))
+        errors += image_blanks(entry, f"{path}[{i}]")
     return errors
 
 
 def _without_mutable(spec: Document, stored: Document) -> Document:
-    """What must be the same before and after an update; a gated Pod's node selector may grow."""
+    """What must be the same before and after an update; a gated Pod's node choice may narrow."""
     kept = copy.deepcopy({k: v for k, v in spec.items() if k not in _MUTABLE and v not in ([], {})})
     if stored.get("schedulingGates"):
         kept.pop("nodeSelector", None)
-    for name in ("containers", "initContainers"):
+        kept.get("affinity", {}).pop("nodeAffinity", None)
+        if not kept.get("affinity"):
+            kept.pop("affinity", None)
+    grace = stored.get("terminationGracePeriodSeconds", 0)
+    if grace < 0 and kept.get("terminationGracePeriodSeconds") == 1:
+        kept["terminationGracePeriodSeconds"] = grace
+    for name in _CONTAINER_LISTS:
         for container in kept.get(name, ()):
             container.pop("image", None)
     return kept
@@ -130,27 +137,31 @@ def _difference(spec: Document, stored: Document) -> str:
     return "".join(lines)
 
 
-def _deadline(spec: Document, stored: Document) -> list[FieldError]:
-    """A deadline may be set or come closer; an error here ends the check of an update."""
+def _deadline(spec: Document, stored: Document) -> tuple[list[FieldError], bool]:
+    """A deadline may be set or come closer; True where an error ends the check of an update."""
     value, old = spec.get("activeDeadlineSeconds"), stored.get("activeDeadlineSeconds")
     path = "spec.activeDeadlineSeconds"
-    if value is None and old is not None:
+    if value is None:
+        if old is None:
+            return [], False
         words = "must not update from a positive integer to nil value"
-        return [FieldError.invalid(path, None, words)]
-    if value is not None and (messages := in_range(value, 0, 2**31 - 1)):
-        return [FieldError.invalid(path, value, messages[0])]
-    if value is not None and old is not None and value > old:
-        return [FieldError.invalid(path, value, "must be less than or equal to previous value")]
-    return []
+        return [FieldError.invalid(path, None, words)], False
+    if messages := in_range(value, 0, 2**31 - 1):
+        return [FieldError.invalid(path, value, messages[0])], True
+    if old is not None and value > old:
+        words = "must be less than or equal to previous value"
+        return [FieldError.invalid(path, value, words)], True
+    return [], False
 
 
 def _added_tolerations(spec: Document, stored: Document) -> list[FieldError]:
     def shape(toleration: Document) -> Document:
         return {k: v for k, v in toleration.items() if k != "tolerationSeconds" and v}
 
-    present = [shape(toleration) for toleration in spec.get("tolerations", ())]
+    entries = spec.get("tolerations", ())
+    present = [shape(toleration) for toleration in entries]
     if all(shape(toleration) in present for toleration in stored.get("tolerations", ())):
-        return []
+        return tolerations(entries, "spec.tolerations")
     words = "existing toleration can not be modified except its tolerationSeconds"
     return [FieldError.forbidden("spec.tolerations", words)]
 
@@ -166,154 +177,111 @@ def _fewer_gates(spec: Document, stored: Document) -> list[FieldError]:
 
 
 def _more_selective(spec: Document, stored: Document) -> list[FieldError]:
-    selector: Document = spec.get("nodeSelector", {})
-    if stored.get("nodeSelector", {}).items() <= selector.items():
-        return []
-    words = "additions only are allowed (no mutations or deletions)"
-    return [FieldError.invalid("spec.nodeSelector", selector or None, words)]
-
-
-def pod_template(template: Document, path: str) -> list[FieldError]:
-    """A workload's template."""
-    metadata = template.get("metadata", {})
-    errors = meta.labels(metadata.get("labels", {}), f"{path}.labels")
-    errors += meta.annotation_map(metadata.get("annotations", {}), f"{path}.annotations")
-    spec = template.get("spec", {})
-    errors += pod_spec(spec, f"{path}.spec", is_pod=False)
-    if spec.get("ephemeralContainers"):
-        words = "ephemeral containers not allowed in pod template"
-        errors.append(FieldError.forbidden(f"{path}.spec.ephemeralContainers", words))
-    return errors
-
-
-def pod_spec(spec: Document, path: str, *, is_pod: bool) -> list[FieldError]:
-    """A Pod's spec, by itself or in a template, in Kubernetes' order."""
-    errors = volumes(spec.get("volumes", ()), f"{path}.volumes")
-    named = {volume.get("name", ""): volume for volume in spec.get("volumes", ())}
-    context = Context(named, spec.get("terminationGracePeriodSeconds"))
-    errors += containers(spec, path, context)
-    errors += init_containers(spec, path, context)
-    errors += ephemeral_containers(spec, path, context)
-    errors += _host_network(spec, path, is_pod=is_pod)
-    errors += one_of(f"{path}.restartPolicy", spec.get("restartPolicy", ""), _RESTART_POLICIES)
-    errors += one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy", ""), _DNS_POLICIES)
-    errors += meta.labels(spec.get("nodeSelector", {}), f"{path}.nodeSelector")
-    errors += pod_security(spec, path)
-    errors += affinity(spec.get("affinity", {}), f"{path}.affinity")
-    errors += dns_config(spec, f"{path}.dnsConfig")
-    for i, gate in enumerate(spec.get("readinessGates", ())):
-        where = f"{path}.readinessGates[{i}].conditionType"
-        errors += each(where, gate.get("conditionType", ""), label_key)
-    errors += _scheduling_gates(spec, f"{path}.schedulingGates")
-    constraints = spec.get("topologySpreadConstraints", ())
-    errors += spread_constraints(constraints, f"{path}.topologySpreadConstraints")
-    errors += own_users(spec, path)
-    errors += _names(spec, path)
-    errors += tolerations(spec.get("tolerations", ()), f"{path}.tolerations")
-    errors += _host_aliases(spec, f"{path}.hostAliases")
-    return errors + _policies(spec, path)
-
-
-def _host_network(spec: Document, path: str, *, is_pod: bool) -> list[FieldError]:
-    if not spec.get("hostNetwork"):
-        return []
+    """A Pod that isn't to be scheduled yet may still be told to go to fewer nodes."""
     errors = []
-    for i, container in enumerate(spec.get("containers", ())):
-        for j, port in enumerate(container.get("ports", ())):
-            host, number = port.get("hostPort", 0), port.get("containerPort", 0)
-            if (is_pod or host) and host != number:
-                where = f"{path}.containers[{i}].ports[{j}].hostPort"
-                words = "must match `containerPort` when `hostNetwork` is true"
-                errors.append(FieldError.invalid(where, host, words))
-    return errors
+    selector: Document | None = spec.get("nodeSelector")
+    if not stored.get("nodeSelector", {}).items() <= (selector or {}).items():
+        words = "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
+        errors.append(FieldError.invalid("spec.nodeSelector", selector, words))
+    nodes = spec.get("affinity", {}).get("nodeAffinity", {})
+    known = stored.get("affinity", {}).get("nodeAffinity", {})
+    return errors + changed_node_affinity(nodes, known, "spec.affinity.nodeAffinity")
 
 
-def dns_config(spec: Document, path: str) -> list[FieldError]:
-    """`dnsConfig`, and that policy None has one."""
-    config: Document | None = spec.get("dnsConfig")
-    policy = spec.get("dnsPolicy", "")
-    if policy == "None":
-        if config is None:
-            words = "must provide `dnsConfig` when `dnsPolicy` is None"
-            return [FieldError.required(path, words)]
-        if not config.get("nameservers"):
-            words = "must provide at least one DNS nameserver when `dnsPolicy` is None"
-            return [FieldError.required(f"{path}.nameservers", words)]
-    if config is None:
+def update_status(pod: Document, old: Document) -> list[FieldError]:
+    """Everything wrong with a changed status."""
+    errors = meta.object_meta_update(pod["metadata"], old["metadata"])
+    errors += _changed_annotations(pod, old)
+    status, stored = pod.get("status", {}), old.get("status", {})
+    for i, condition in enumerate(status.get("conditions", ())):
+        kind, path = condition.get("type", ""), f"status.conditions[{i}]"
+        errors += _generation(condition, path)
+        if kind not in _SYSTEM_CONDITIONS:
+            errors += each(f"{path}.Type", kind, label_key)
+    errors += _nominated(pod, stored)
+    errors += _generation(status, "status")
+    quality, known = status.get("qosClass", ""), stored.get("qosClass", "")
+    errors += meta.immutable(quality, known, "status.qosClass")
+    errors += _ended_containers(pod, old)
+    errors += _addresses(status, stored, "podIPs")
+    first = [entry.get("ip", "") for entry in status.get("hostIPs", ())][:1]
+    if first and first != [status.get("hostIP", "")]:
+        words = "must be equal to `hostIP`"
+        errors.append(FieldError.invalid("status.hostIPs[0].ip", first[0], words))
+    return errors + _addresses(status, stored, "hostIPs")
+
+
+def _generation(entry: Document, path: str) -> list[FieldError]:
+    seen = entry.get("observedGeneration", 0)
+    if seen >= 0:
         return []
-    servers, searches = config.get("nameservers", []), config.get("searches", [])
-    errors: list[FieldError] = []
-    if len(servers) > MAX_NAMESERVERS:
-        words = f"must not have more than {MAX_NAMESERVERS} nameservers"
-        errors.append(FieldError.invalid(f"{path}.nameservers", servers, words))
-    for i, server in enumerate(servers):
-        errors += legacy_ip(f"{path}.nameservers[{i}]", server)
-    if len(searches) > MAX_SEARCH_PATHS:
-        words = f"must not have more than {MAX_SEARCH_PATHS} search paths"
-        errors.append(FieldError.invalid(f"{path}.searches", searches, words))
-    if len(" ".join(searches).encode()) > MAX_SEARCH_CHARACTERS:
-        limit = f"{MAX_SEARCH_CHARACTERS} characters (including spaces)"
-        words = f"must not have more than {limit} in the search list"
-        errors.append(FieldError.invalid(f"{path}.searches", searches, words))
-    for i, search in enumerate(searches):
-        if search != ".":
-            errors += each(f"{path}.searches[{i}]", search.removesuffix("."), dns_search_name)
-    for i, option in enumerate(config.get("options", ())):
-        if not option.get("name"):
-            errors.append(FieldError.required(f"{path}.options[{i}]", "must not be empty"))
+    words = "must be a non-negative integer"
+    return [FieldError.invalid(f"{path}.observedGeneration", seen, words)]
+
+
+def _nominated(pod: Document, stored: Document) -> list[FieldError]:
+    """A node that is being cleared for the Pod, as long as it has none."""
+    path, node = "status.nominatedNodeName", pod.get("status", {}).get("nominatedNodeName", "")
+    if not node or node == stored.get("nominatedNodeName", ""):
+        return []
+    errors = each(path, node, dns_subdomain)
+    if pod.get("spec", {}).get("nodeName"):
+        words = "may not be set on pods that are already bound to a node"
+        errors.append(FieldError.forbidden(path, words))
     return errors
 
 
-def _scheduling_gates(spec: Document, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    seen: set[str] = set()
-    for i, gate in enumerate(spec.get("schedulingGates", ())):
-        name = gate.get("name", "")
-        errors += each(f"{path}[{i}]", name, label_key)
-        if name in seen:
-            errors.append(FieldError.duplicate(f"{path}[{i}]", name))
-        seen.add(name)
+def _ended_containers(pod: Document, old: Document) -> list[FieldError]:
+    """A container that has ended for good doesn't run again."""
+    spec = old.get("spec", {})
+    policy = spec.get("restartPolicy", "")
+    sidecars = {
+        container.get("name", "")
+        for container in spec.get("initContainers", ())
+        if container.get("restartPolicy") == "Always"
+    }
+    own = {
+        container.get("name", ""): container
+        for name in _CONTAINER_LISTS
+        for container in spec.get(name, ())
+        if "restartPolicy" in container or container.get("restartPolicyRules")
+    }
+    errors = []
+    for group in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        rule = "Never" if group.startswith("ephemeral") else policy
+        running = {
+            entry.get("name", "")
+            for entry in pod.get("status", {}).get(group, ())
+            if "terminated" not in entry.get("state", {})
+        }
+        for i, entry in enumerate(old.get("status", {}).get(group, ())):
+            ended, name = entry.get("state", {}).get("terminated"), entry.get("name", "")
+            again = rule == "Always" or name in sidecars or name in own
+            again |= rule == "OnFailure" and bool(ended and ended.get("exitCode"))
+            if ended is not None and not again and name in running:
+                words = "may not be transitioned to non-terminated state"
+                errors.append(FieldError.forbidden(f"status.{group}[{i}].state", words))
     return errors
 
 
-def _names(spec: Document, path: str) -> list[FieldError]:
+def _addresses(status: Document, stored: Document, name: str) -> list[FieldError]:
+    """At most one address of each family, none of them twice."""
+    addresses = [entry.get("ip", "") for entry in status.get(name, ())]
+    known = [entry.get("ip", "") for entry in stored.get(name, ())]
+    path = f"status.{name}"
     errors: list[FieldError] = []
-    for name in ("serviceAccountName", "nodeName"):
-        if spec.get(name):
-            errors += each(f"{path}.{name}", spec[name], dns_subdomain)
-    deadline = spec.get("activeDeadlineSeconds")
-    if deadline is not None and not 1 <= deadline < 2**31:
-        words = "must be between 1 and 2147483647, inclusive"
-        errors.append(FieldError.invalid(f"{path}.activeDeadlineSeconds", deadline, words))
-    for name in ("hostname", "subdomain"):
-        if spec.get(name):
-            errors += each(f"{path}.{name}", spec[name], dns_label)
-    return errors
-
-
-def _host_aliases(spec: Document, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for i, alias in enumerate(spec.get("hostAliases", ())):
-        errors += legacy_ip(f"{path}[{i}].ip", alias.get("ip", ""))
-        for j, hostname in enumerate(alias.get("hostnames", ())):
-            errors += each(f"{path}[{i}].hostnames[{j}]", hostname, dns_subdomain)
-    return errors
-
-
-def _policies(spec: Document, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if spec.get("priorityClassName"):
-        errors += each(f"{path}.priorityClassName", spec["priorityClassName"], dns_subdomain)
-    runtime: Any = spec.get("runtimeClassName")
-    if runtime is not None:
-        errors += each(f"{path}.runtimeClassName", runtime, dns_subdomain)
-    if "preemptionPolicy" in spec:
-        errors += one_of(f"{path}.preemptionPolicy", spec["preemptionPolicy"], _PREEMPTION)
-    system = spec.get("os")
-    if system is not None:
-        name = system.get("name", "")
-        if not name:
-            errors.append(FieldError.required(f"{path}.os.name", "cannot be empty"))
-        elif name not in ("linux", "windows"):
-            errors.append(FieldError.not_supported(f"{path}.os", name, ("linux", "windows")))
-    return errors
+    for i, address in enumerate(addresses):
+        errors += legacy_ip(f"{path}[{i}]", address, known)
+    if len(addresses) < 2:
+        return errors
+    repeated = [
+        FieldError(f"{path}[{i}]", ErrorType.DUPLICATE, GoStruct(IP=address))
+        for i, address in enumerate(addresses)
+        if address in addresses[:i]
+    ]
+    families = []
+    if len(addresses) > 2 or is_ipv6(addresses[0]) == is_ipv6(addresses[1]):
+        words = "may specify no more than one IP for each IP family"
+        shown = [GoStruct(IP=address) for address in addresses]
+        families.append(FieldError.invalid(path, shown, words))
+    return errors + (families + repeated if name == "podIPs" else repeated + families)

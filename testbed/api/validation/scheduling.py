@@ -11,10 +11,16 @@ from testbed.api.documents import Document
 from testbed.api.gojson import GoStruct
 from testbed.api.status import ErrorType, FieldError
 from testbed.api.validation import meta
-from testbed.api.validation.names import dns_label, dns_subdomain, each, label_key, label_value
+from testbed.api.validation.names import (
+    NOT_POSITIVE,
+    dns_label,
+    dns_subdomain,
+    each,
+    label_key,
+    label_value,
+)
 
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-_NOT_POSITIVE = "must be greater than zero"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
@@ -96,7 +102,7 @@ def _spread_constraint(entry: Document, later: Sequence[Document], where: str) -
     action, domains = entry.get("whenUnsatisfiable", ""), entry.get("minDomains")
     errors: list[FieldError] = []
     if skew <= 0:
-        errors.append(FieldError.invalid(f"{where}.maxSkew", skew, _NOT_POSITIVE))
+        errors.append(FieldError.invalid(f"{where}.maxSkew", skew, NOT_POSITIVE))
     if not key:
         errors.append(FieldError.required(f"{where}.topologyKey", "can not be empty"))
     actions = ("DoNotSchedule", "ScheduleAnyway")
@@ -107,7 +113,7 @@ def _spread_constraint(entry: Document, later: Sequence[Document], where: str) -
         path = f"{where}.{{topologyKey, whenUnsatisfiable}}"
         errors.append(FieldError.duplicate(path, f"{{{key}, {action}}}"))
     if domains is not None and domains <= 0:
-        errors.append(FieldError.invalid(f"{where}.minDomains", domains, _NOT_POSITIVE))
+        errors.append(FieldError.invalid(f"{where}.minDomains", domains, NOT_POSITIVE))
     if domains is not None and action != "DoNotSchedule":
         words = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
         errors.append(FieldError.invalid(f"{where}.minDomains", domains, words))
@@ -120,19 +126,28 @@ def _spread_constraint(entry: Document, later: Sequence[Document], where: str) -
 
 
 def _match_keys(entry: Document, path: str) -> list[FieldError]:
-    """Labels whose values join the selector: not named by the selector itself."""
+    """Labels of the Pod itself that have joined the selector."""
     keys, selector = entry.get("matchLabelKeys", ()), entry.get("labelSelector")
     errors: list[FieldError] = []
     if keys and selector is None:
         words = "must not be specified when labelSelector is not set"
         errors.append(FieldError.forbidden(path, words))
-    named = set((selector or {}).get("matchLabels", {}))
-    named |= {item.get("key", "") for item in (selector or {}).get("matchExpressions", ())}
     for i, key in enumerate(keys):
         errors += each(f"{path}[{i}]", key, label_key)
-        if key in named:
+    return errors + _named_twice(keys, selector, path)
+
+
+def _named_twice(keys: Sequence[str], selector: Document | None, path: str) -> list[FieldError]:
+    """Keys that the selector has besides the requirement that was made of them."""
+    places = {key: i for i, key in enumerate(keys)}
+    seen = set((selector or {}).get("matchLabels", {}))
+    errors = []
+    for requirement in (selector or {}).get("matchExpressions", ()):
+        key = requirement.get("key", "")
+        if key in places and key in seen:
             words = "exists in both matchLabelKeys and labelSelector"
-            errors.append(FieldError.invalid(f"{path}[{i}]", key, words))
+            errors.append(FieldError.invalid(f"{path}[{places[key]}]", key, words))
+        seen.add(key)
     return errors
 
 
@@ -145,7 +160,7 @@ def affinity(value: Document, path: str) -> list[FieldError]:
     for i, term in enumerate(node.get(_PREFERRED, ())):
         where = f"{path}.nodeAffinity.{_PREFERRED}[{i}]"
         errors += _weight(term, where)
-        errors += _node_term(term.get("preference", {}), f"{where}.preference")
+        errors += _node_term(term.get("preference", {}), f"{where}.preference", strict=False)
     for name in ("podAffinity", "podAntiAffinity"):
         pods = value.get(name, {})
         for i, term in enumerate(pods.get(_REQUIRED, ())):
@@ -172,21 +187,22 @@ def _node_selector(selector: Document, path: str) -> list[FieldError]:
         return [FieldError.required(f"{path}.nodeSelectorTerms", words)]
     errors: list[FieldError] = []
     for i, term in enumerate(terms):
-        errors += _node_term(term, f"{path}.nodeSelectorTerms[{i}]")
+        errors += _node_term(term, f"{path}.nodeSelectorTerms[{i}]", strict=True)
     return errors
 
 
-def _node_term(term: Document, path: str) -> list[FieldError]:
+def _node_term(term: Document, path: str, *, strict: bool) -> list[FieldError]:
+    """One term; what is only preferred may name values that no label can have."""
     errors: list[FieldError] = []
     for i, requirement in enumerate(term.get("matchExpressions", ())):
         where = f"{path}.matchExpressions[{i}]"
         errors += _node_requirement(requirement, where)
         errors += each(f"{where}.key", requirement.get("key", ""), label_key)
-        for j, value in enumerate(requirement.get("values", ())):
+        for j, value in enumerate(requirement.get("values", ()) if strict else ()):
             errors += each(f"{where}.values[{j}]", value, label_value)
     for i, requirement in enumerate(term.get("matchFields", ())):
         where, key = f"{path}.matchFields[{i}]", requirement.get("key", "")
-        if requirement.get("operator") not in ("In", "NotIn"):
+        if requirement.get("operator", "") not in ("In", "NotIn"):
             words = "not a valid selector operator"
             value = requirement.get("operator", "")
             errors.append(FieldError.invalid(f"{where}.operator", value, words))
@@ -231,7 +247,79 @@ def _pod_term(term: Document, path: str) -> list[FieldError]:
         errors += meta.label_selector(term.get(name, {}), f"{path}.{name}")
     for namespace in term.get("namespaces", ()):
         errors += each(f"{path}.namespace", namespace, dns_label)
+    errors += _label_keys(term, path)
     key = term.get("topologyKey", "")
     if not key:
         errors.append(FieldError.required(f"{path}.topologyKey", "can not be empty"))
     return errors + each(f"{path}.topologyKey", key, label_key)
+
+
+def _label_keys(term: Document, path: str) -> list[FieldError]:
+    """Labels of the Pod itself that join the selector, as equal or as other values.
+
+    The selector already has them when it is checked.
+    """
+    selector: Document | None = term.get("labelSelector")
+    wanted, unwanted = term.get("matchLabelKeys", ()), term.get("mismatchLabelKeys", ())
+    errors: list[FieldError] = []
+    for name, keys in (("matchLabelKeys", wanted), ("mismatchLabelKeys", unwanted)):
+        if keys and selector is None:
+            words = "must not be specified when labelSelector is not set"
+            errors.append(FieldError.forbidden(f"{path}.{name}", words))
+        elif keys:
+            for i, key in enumerate(keys):
+                errors += each(f"{path}.{name}[{i}]", key, label_key)
+    errors += _named_twice(wanted, selector, path)
+    for i, key in enumerate(wanted):
+        if key in unwanted:
+            words = "exists in both matchLabelKeys and mismatchLabelKeys"
+            errors.append(FieldError.invalid(f"{path}.matchLabelKeys[{i}]", key, words))
+    return errors
+
+
+def changed_node_affinity(value: Document, old: Document, path: str) -> list[FieldError]:
+    """A required node affinity may only be narrowed: more requirements, no other terms."""
+    before = old.get(_REQUIRED, {}).get("nodeSelectorTerms", ())
+    after = value.get(_REQUIRED, {}).get("nodeSelectorTerms", ())
+    where = f"{path}.{_REQUIRED}.nodeSelectorTerms"
+    if not before:
+        return []
+    if len(before) != len(after):
+        words = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
+        shown = [_go_term(term) for term in after] or None
+        return [FieldError.invalid(where, shown, words)]
+    words = "only additions are allowed (no mutations or deletions)"
+    return [
+        FieldError.invalid(f"{where}[{i}]", _go_term(term), words)
+        for i, (term, known) in enumerate(zip(after, before, strict=True))
+        if not _narrowed(term, known)
+    ]
+
+
+def _narrowed(term: Document, old: Document) -> bool:
+    parts = ("matchExpressions", "matchFields")
+    if not any(old.get(part) for part in parts):
+        return not any(term.get(part) for part in parts)
+    return all(
+        list(term.get(part, ()))[: len(old.get(part, ()))] == list(old.get(part, ()))
+        for part in parts
+    )
+
+
+def _go_term(term: Document) -> GoStruct:
+    """A node selector's term as messages print it."""
+
+    def requirements(name: str) -> list[GoStruct] | None:
+        if name not in term:
+            return None
+        return [
+            GoStruct(
+                Key=entry.get("key", ""),
+                Operator=entry.get("operator", ""),
+                Values=entry.get("values"),
+            )
+            for entry in term[name]
+        ]
+
+    expressions = requirements("matchExpressions")
+    return GoStruct(MatchExpressions=expressions, MatchFields=requirements("matchFields"))

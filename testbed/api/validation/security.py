@@ -13,34 +13,44 @@ from testbed.api.documents import Document
 from testbed.api.gojson import GoStruct
 from testbed.api.status import FieldError
 from testbed.api.validation.names import Messages, in_range
+from testbed.api.validation.profiles import app_armor, go_profile, seccomp
+from testbed.api.validation.windows import windows_options
 
 MAX_ID = 2**32 - 1
 MAX_SYSCTL_LENGTH = 253
 
 _SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
-_SECCOMP = ("Localhost", "RuntimeDefault", "Unconfined")
-_NEEDS_FILE = "must be set when seccomp type is Localhost"
+_POLICIES = {
+    "fsGroupChangePolicy": ("Always", "OnRootMismatch"),
+    "supplementalGroupsPolicy": ("Merge", "Strict"),
+    "seLinuxChangePolicy": ("MountOption", "Recursive"),
+}
 #: Prefixes of the sysctls that belong to the IPC namespace.
 _IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
 
 
-def container_security(context: Document, path: str) -> list[FieldError]:
-    """`securityContext` of a container."""
+def container_security(context: Document, path: str, *, own_users: bool) -> list[FieldError]:
+    """`securityContext` of a container; `own_users` where its Pod has a user namespace."""
     errors = _ids(context, path, ("runAsUser", "runAsGroup"))
     mount = context.get("procMount")
     if mount is not None and mount not in ("Default", "Unmasked"):
         supported = ("Default", "Unmasked")
         errors.append(FieldError.not_supported(f"{path}.procMount", mount, supported))
-    errors += _seccomp(context.get("seccompProfile"), f"{path}.seccompProfile")
+    if mount == "Unmasked" and not own_users:
+        words = "`hostUsers` must be false to use `Unmasked`"
+        errors.append(FieldError.invalid(f"{path}.procMount", mount, words))
+    errors += seccomp(context.get("seccompProfile"), f"{path}.seccompProfile")
     if context.get("allowPrivilegeEscalation") is False:
         refused = "cannot set `allowPrivilegeEscalation` to false and"
         if context.get("privileged"):
             words = f"{refused} `privileged` to true"
             errors.append(FieldError.invalid(path, _go_context(context), words))
-        if "CAP_SYS_ADMIN" in context.get("capabilities", {}).get("add", ()):
-            words = f"{refused} `capabilities.Add` CAP_SYS_ADMIN"
-            errors.append(FieldError.invalid(path, _go_context(context), words))
-    return errors
+        for name in context.get("capabilities", {}).get("add", ()):
+            if name == "CAP_SYS_ADMIN":
+                words = f"{refused} `capabilities.Add` CAP_SYS_ADMIN"
+                errors.append(FieldError.invalid(path, _go_context(context), words))
+    errors += windows_options(context.get("windowsOptions", {}), f"{path}.windowsOptions")
+    return errors + app_armor(context.get("appArmorProfile"), f"{path}.appArmorProfile")
 
 
 def pod_security(spec: Document, path: str) -> list[FieldError]:
@@ -54,11 +64,19 @@ def pod_security(spec: Document, path: str) -> list[FieldError]:
         words = "ShareProcessNamespace and HostPID cannot both be enabled"
         errors.append(FieldError.invalid(f"{where}.shareProcessNamespace", True, words))
     errors += _sysctls(context.get("sysctls", ()), spec, f"{where}.sysctls")
-    policy = context.get("fsGroupChangePolicy")
-    if policy is not None and policy not in ("Always", "OnRootMismatch"):
-        supported = ("Always", "OnRootMismatch")
-        errors.append(FieldError.not_supported(f"{where}.fsGroupChangePolicy", policy, supported))
-    return errors + _seccomp(context.get("seccompProfile"), f"{where}.seccompProfile")
+    errors += _policy(context, where, "fsGroupChangePolicy")
+    errors += seccomp(context.get("seccompProfile"), f"{where}.seccompProfile")
+    errors += windows_options(context.get("windowsOptions", {}), f"{where}.windowsOptions")
+    errors += app_armor(context.get("appArmorProfile"), f"{where}.appArmorProfile")
+    errors += _policy(context, where, "supplementalGroupsPolicy")
+    return errors + _policy(context, where, "seLinuxChangePolicy")
+
+
+def _policy(context: Document, path: str, name: str) -> list[FieldError]:
+    value = context.get(name)
+    if value is None or value in _POLICIES[name]:
+        return []
+    return [FieldError.not_supported(f"{path}.{name}", value, _POLICIES[name])]
 
 
 def own_users(spec: Document, path: str) -> list[FieldError]:
@@ -104,46 +122,40 @@ def _sysctls(entries: Iterable[Document], spec: Document, path: str) -> list[Fie
     return errors
 
 
-def _seccomp(profile: Document | None, path: str) -> list[FieldError]:
-    if profile is None:
-        return []
-    kind, file = profile.get("type", ""), profile.get("localhostProfile")
-    errors = []
-    if not kind:
-        words = "type is required when seccompProfile is set"
-        errors.append(FieldError.required(f"{path}.type", words))
-    elif kind not in _SECCOMP:
-        errors.append(FieldError.not_supported(f"{path}.type", kind, _SECCOMP))
-    if kind == "Localhost" and file is None:
-        errors.append(FieldError.required(f"{path}.localhostProfile", _NEEDS_FILE))
-    elif kind != "Localhost" and file is not None:
-        shown = GoStruct(Type=kind, LocalhostProfile=file)
-        words = "can only be set when seccomp type is Localhost"
-        errors.append(FieldError.invalid(f"{path}.localhostProfile", shown, words))
-    return errors
-
-
 def _go_context(context: Document) -> GoStruct:
     """A container's security context as messages print it."""
     capabilities = context.get("capabilities")
-    profile = context.get("seccompProfile")
     return GoStruct(
         Capabilities=None
         if capabilities is None
         else GoStruct(Add=capabilities.get("add"), Drop=capabilities.get("drop")),
         Privileged=context.get("privileged"),
-        SELinuxOptions=context.get("seLinuxOptions"),
-        WindowsOptions=context.get("windowsOptions"),
+        SELinuxOptions=_go_labels(context.get("seLinuxOptions")),
+        WindowsOptions=_go_windows(context.get("windowsOptions")),
         RunAsUser=context.get("runAsUser"),
         RunAsGroup=context.get("runAsGroup"),
         RunAsNonRoot=context.get("runAsNonRoot"),
         ReadOnlyRootFilesystem=context.get("readOnlyRootFilesystem"),
         AllowPrivilegeEscalation=context.get("allowPrivilegeEscalation"),
         ProcMount=context.get("procMount"),
-        SeccompProfile=None
-        if profile is None
-        else GoStruct(
-            Type=profile.get("type", ""), LocalhostProfile=profile.get("localhostProfile")
-        ),
-        AppArmorProfile=context.get("appArmorProfile"),
+        SeccompProfile=go_profile(context.get("seccompProfile")),
+        AppArmorProfile=go_profile(context.get("appArmorProfile")),
+    )
+
+
+def _go_labels(options: Document | None) -> GoStruct | None:
+    if options is None:
+        return None
+    names = ("user", "role", "type", "level")
+    return GoStruct({name.capitalize(): options.get(name, "") for name in names})
+
+
+def _go_windows(options: Document | None) -> GoStruct | None:
+    if options is None:
+        return None
+    return GoStruct(
+        GMSACredentialSpecName=options.get("gmsaCredentialSpecName"),
+        GMSACredentialSpec=options.get("gmsaCredentialSpec"),
+        RunAsUserName=options.get("runAsUserName"),
+        HostProcess=options.get("hostProcess"),
     )

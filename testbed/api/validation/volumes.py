@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from testbed.api import quantity
 from testbed.api.documents import Document
 from testbed.api.status import FieldError
-from testbed.api.validation.names import config_key, dns_label, each
+from testbed.api.validation import projections
+from testbed.api.validation import volume_drivers as drivers
+from testbed.api.validation.claims import claim_template
+from testbed.api.validation.names import dns_label, dns_subdomain, each, one_of
+from testbed.api.validation.paths import no_backsteps
+from testbed.api.validation.volume_drivers import Check, required
 
-_MODE = "must be a number between 0 and 0777 (octal), both inclusive"
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+
 _HOST_PATH_TYPES = (
     "",
     "BlockDevice",
@@ -22,104 +29,148 @@ _HOST_PATH_TYPES = (
 )
 
 
-def volumes(entries: Sequence[Document], path: str) -> list[FieldError]:
-    """Every volume has a name of its own and one source."""
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What a volume's validation needs of its Pod: its name ("" in a template)."""
+
+    name: str = ""
+    is_pod: bool = False
+
+
+def _empty_dir(source: Document, path: str) -> list[FieldError]:
+    limit = source.get("sizeLimit")
+    if limit is None or quantity.parse(limit)[0] >= 0:
+        return []
+    words = "SizeLimit field must be a valid resource quantity"
+    return [FieldError.forbidden(f"{path}.sizeLimit", words)]
+
+
+def _host_path(source: Document, path: str) -> list[FieldError]:
+    target, kind = source.get("path", ""), source.get("type", "")
+    if not target:
+        return [FieldError.required(f"{path}.path")]
+    errors = no_backsteps(target, f"{path}.path")
+    if kind not in _HOST_PATH_TYPES:
+        errors.append(FieldError.not_supported(f"{path}.type", kind, _HOST_PATH_TYPES))
+    return errors
+
+
+def _ephemeral(source: Document, path: str) -> list[FieldError]:
+    where = f"{path}.volumeClaimTemplate"
+    if "volumeClaimTemplate" not in source:
+        return [FieldError.required(where)]
+    return claim_template(source["volumeClaimTemplate"], where)
+
+
+#: Sources of volumes in the order in which the API server looks for them.
+_CHECKS: dict[str, Check] = {
+    "emptyDir": _empty_dir,
+    "hostPath": _host_path,
+    "gitRepo": drivers.git_repo,
+    "gcePersistentDisk": drivers.disk("pdName"),
+    "awsElasticBlockStore": drivers.disk("volumeID"),
+    "secret": projections.secret,
+    "nfs": drivers.nfs,
+    "iscsi": drivers.iscsi,
+    "glusterfs": required("endpoints", "path"),
+    "flocker": drivers.flocker,
+    "persistentVolumeClaim": required("claimName"),
+    "rbd": required("monitors", "image"),
+    "cinder": drivers.cinder,
+    "cephfs": required("monitors"),
+    "quobyte": drivers.quobyte,
+    "downwardAPI": projections.downward_api,
+    "fc": drivers.fibre_channel,
+    "flexVolume": drivers.flex,
+    "configMap": projections.config_map,
+    "azureFile": required("secretName", "shareName"),
+    "vsphereVolume": required("volumePath"),
+    "photonPersistentDisk": required("pdID"),
+    "portworxVolume": required("volumeID"),
+    "azureDisk": drivers.azure_disk,
+    "storageos": drivers.storage_os,
+    "projected": projections.projected,
+    "scaleIO": required("gateway", "system", "volumeName"),
+    "csi": drivers.csi,
+    "ephemeral": _ephemeral,
+    "image": lambda source, path: [],
+}
+#: Sources whose errors go by another name, and whose name is another one when they are too many.
+_PATHS = {"gcePersistentDisk": "persistentDisk"}
+_EXTRA_PATHS = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
+
+
+def volumes(
+    entries: Sequence[Document], path: str, owner: Owner
+) -> tuple[dict[str, Document], list[FieldError]]:
+    """The volumes that mounts can name, and what is wrong with the others.
+
+    Every volume has a name of its own and one source.
+    """
     errors: list[FieldError] = []
-    names: set[str] = set()
+    good: dict[str, Document] = {}
+    created = {
+        f"{owner.name}-{volume.get('name', '')}"
+        for volume in entries
+        if owner.name and "ephemeral" in volume
+    }
     for i, volume in enumerate(entries):
         where, name = f"{path}[{i}]", volume.get("name", "")
-        wrong = _source(volume, where)
+        wrong = _source(volume, where, owner)
         if not name:
             wrong.append(FieldError.required(f"{where}.name"))
         else:
             wrong += each(f"{where}.name", name, dns_label)
-        if name in names:
+        if name in good:
             wrong.append(FieldError.duplicate(f"{where}.name", name))
         if not wrong:
-            names.add(name)
+            good[name] = volume
         errors += wrong
-    return errors
+        claim = volume.get("persistentVolumeClaim", {}).get("claimName", "")
+        if claim in created:
+            words = "must not reference a PVC that gets created for an ephemeral volume"
+            at = f"{where}.persistentVolumeClaim.claimName"
+            errors.append(FieldError.invalid(at, claim, words))
+    return good, errors
 
 
-def _source(volume: Document, where: str) -> list[FieldError]:
-    present = [name for name in volume if name != "name"]
+def _source(volume: Document, where: str, owner: Owner) -> list[FieldError]:
+    present = [name for name in _CHECKS if name in volume]
     if not present:
         return [FieldError.required(where, "must specify a volume type")]
-    errors = []
-    for name in present[1:]:
+    kind = present[0]
+    source = volume[kind]
+    errors = _CHECKS[kind](source, f"{where}.{_PATHS.get(kind, kind)}")
+    name = volume.get("name", "")
+    if kind == "iscsi" and "initiatorName" in source:
+        errors += _portal_length(name, source, where)
+    if kind == "ephemeral" and owner.name and name:
+        claim = f"{owner.name}-{name}"
+        errors += [
+            FieldError.invalid(f"{where}.name", name, f'PVC name "{claim}": {message}')
+            for message in dns_subdomain(claim)
+        ]
+    if kind == "image":
+        errors += _image(source, f"{where}.image", owner)
+    for other in present[1:]:
         words = "may not specify more than 1 volume type"
-        errors.append(FieldError.forbidden(f"{where}.{name}", words))
-    kind, source = present[0], volume[present[0]]
-    path = f"{where}.{kind}"
-    match kind:
-        case "configMap":
-            if not source.get("name"):
-                errors.append(FieldError.required(f"{path}.name"))
-            errors += _modes(source, path) + _items(source, path)
-        case "secret":
-            if not source.get("secretName"):
-                errors.append(FieldError.required(f"{path}.secretName"))
-            errors += _modes(source, path) + _items(source, path)
-        case "hostPath":
-            errors += _host_path(source, path)
-        case "emptyDir":
-            limit = source.get("sizeLimit")
-            if limit is not None and quantity.parse(limit)[0] < 0:
-                words = "SizeLimit field must be a valid resource quantity"
-                errors.append(FieldError.forbidden(f"{path}.sizeLimit", words))
-        case "persistentVolumeClaim":
-            if not source.get("claimName"):
-                errors.append(FieldError.required(f"{path}.claimName"))
-        case "nfs":
-            errors += [
-                FieldError.required(f"{path}.{name}")
-                for name in ("server", "path")
-                if not source.get(name)
-            ]
-            if source.get("path") and not source["path"].startswith("/"):
-                words = "must be an absolute path"
-                errors.append(FieldError.invalid(f"{path}.path", source["path"], words))
-        case "projected" | "downwardAPI":
-            errors += _modes(source, path)
+        errors.append(FieldError.forbidden(f"{where}.{_EXTRA_PATHS.get(other, other)}", words))
     return errors
 
 
-def _host_path(source: Document, path: str) -> list[FieldError]:
-    errors = []
-    target, kind = source.get("path", ""), source.get("type", "")
-    if not target:
-        errors.append(FieldError.required(f"{path}.path"))
-    if ".." in target.split("/"):
-        errors.append(FieldError.invalid(f"{path}.path", target, "must not contain '..'"))
-    if kind not in _HOST_PATH_TYPES:
-        supported = [name for name in _HOST_PATH_TYPES if name]
-        errors.append(FieldError.not_supported(f"{path}.type", kind, supported))
-    return errors
-
-
-def _modes(source: Document, path: str) -> list[FieldError]:
-    mode = source.get("defaultMode")
-    if mode is None or 0 <= mode <= 0o777:
+def _portal_length(name: str, source: Document, where: str) -> list[FieldError]:
+    if len(f"{name}:{source.get('targetPortal', '')}".encode()) <= 64:
         return []
-    return [FieldError.invalid(f"{path}.defaultMode", mode, _MODE)]
+    words = (
+        "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters "
+        "if iscsi.initiatorName is specified."
+    )
+    return [FieldError.invalid(f"{where}.name", name, words)]
 
 
-def _items(source: Document, path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
-    for i, item in enumerate(source.get("items", ())):
-        where = f"{path}.items[{i}]"
-        if not item.get("key"):
-            errors.append(FieldError.required(f"{where}.key"))
-        else:
-            errors += each(f"{where}.key", item["key"], config_key)
-        target = item.get("path", "")
-        if not target:
-            errors.append(FieldError.required(f"{where}.path"))
-        if target.startswith("/"):
-            errors.append(FieldError.invalid(f"{where}.path", target, "must be a relative path"))
-        if ".." in target.split("/"):
-            errors.append(FieldError.invalid(f"{where}.path", target, "must not contain '..'"))
-        mode = item.get("mode")
-        if mode is not None and not 0 <= mode <= 0o777:
-            errors.append(FieldError.invalid(f"{where}.mode", mode, _MODE))
-    return errors
+def _image(source: Document, path: str, owner: Owner) -> list[FieldError]:
+    """A template's image may be left out."""
+    errors = []
+    if owner.is_pod and not source.get("reference"):
+        errors.append(FieldError.required(f"{path}.reference"))
+    return errors + one_of(f"{path}.pullPolicy", source.get("pullPolicy", ""), PULL_POLICIES)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 
 from aiohttp import web
 
 from testbed.api import status
 from testbed.api.documents import Document, name_of
-from testbed.control.apiserver import portforward, proxy, websocket
+from testbed.control.apiserver import portforward, proxy, remote, upgrade, websocket
 from testbed.control.apiserver.call import Call
-from testbed.control.apiserver.pods import LogOptions, PodBackend
+from testbed.control.apiserver.pods import LogOptions, PodBackend, Streams
 from testbed.control.apiserver.requests import flag, number
 from testbed.control.registry import Registry
 
@@ -48,14 +48,12 @@ class Connector:
         container = container_of(pod, call.query)
         tty = flag(call.query, "tty")
         if call.target.subresource == "attach":
-            return await websocket.serve(
-                call.request, lambda streams: pods.attach(pod, container, streams, tty=tty)
-            )
+            return await _serve(call, lambda streams: pods.attach(pod, container, streams, tty=tty))
         command = call.request.query.getall("command", [])
         if not command:
             raise status.bad_request("you must specify at least one command for the container")
-        return await websocket.serve(
-            call.request, lambda streams: pods.execute(pod, container, command, streams, tty=tty)
+        return await _serve(
+            call, lambda streams: pods.execute(pod, container, command, streams, tty=tty)
         )
 
     async def _log(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:
@@ -79,6 +77,12 @@ class Connector:
                 await response.write(piece)
             await response.write_eof()
         return response
+
+
+async def _serve(call: Call, run: Callable[[Streams], Awaitable[int]]) -> web.StreamResponse:
+    if upgrade.wants_spdy(call.request):
+        return await remote.serve(call.request, call.query, run)
+    return await websocket.serve(call.request, run)
 
 
 def container_of(pod: Document, query: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -11,14 +12,41 @@ from testbed.api import status
 from testbed.control.apiserver.answers import refusal
 
 log = logging.getLogger(__name__)
+#: Bytes of a connection that has left HTTP that wait to be read.
+BARE_LIMIT = 262_144
 #: Longest request line and header.
 LINE_LIMIT = 65_536
 
 
 class Protocol(web.RequestHandler):
-    """One connection."""
+    """One connection. It may leave HTTP: then its bytes go to whoever took it over."""
 
-    __slots__ = ()
+    __slots__ = ("_taken",)
+    _taken: asyncio.StreamReader | None
+
+    def take_over(self) -> asyncio.StreamReader:
+        """From now on the client's bytes aren't HTTP: they are read from here."""
+        taken = self._taken = asyncio.StreamReader(limit=BARE_LIMIT)
+        if self.transport is not None:
+            taken.set_transport(self.transport)
+        return taken
+
+    async def drained(self) -> None:
+        """Wait until the client has read most of what was written."""
+        await self._drain_helper()
+
+    def data_received(self, data: bytes) -> None:
+        taken = getattr(self, "_taken", None)
+        if taken is None:
+            super().data_received(data)
+        else:
+            taken.feed_data(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        taken = getattr(self, "_taken", None)
+        if taken is not None:
+            taken.feed_eof()
+        super().connection_lost(exc)
 
     def handle_error(
         self,

@@ -120,18 +120,3 @@ def _references(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _references(item)
-
-
-@cache
-def swagger() -> bytes:
-    """The answer of /openapi/v2, for clients that know no other: all definitions, no paths."""
-    text = json.dumps(
-        {
-            "swagger": "2.0",
-            "info": {"title": "Kubernetes", "version": GIT_VERSION},
-            "paths": {},
-            "definitions": schema.definitions(),
-        },
-        separators=(",", ":"),
-    )
-    return text.replace(_REFERENCE, "#/definitions/").encode()

@@ -1,4 +1,4 @@
-"""port-forward: TCP connections to a Pod, each a pair of SPDY streams inside one WebSocket.
+"""port-forward: TCP connections to a Pod, each a pair of SPDY streams of one link.
 
 Source: KEP-4006; kubelet pkg/cri/streaming/portforward/httpstream.go.
 """
@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from testbed.api import status
+from testbed.control.apiserver import upgrade
 from testbed.control.apiserver.spdy import (
     FIN,
     GOAWAY,
@@ -24,6 +25,7 @@ from testbed.control.apiserver.spdy import (
 )
 
 PROTOCOL = "SPDY/3.1+portforward.k8s.io"
+VERSION = "portforward.k8s.io"
 PIECE = 32_768
 #: Pieces from the client that may wait for a slow Pod before the whole connection waits.
 WAITING = 64
@@ -43,6 +45,10 @@ class _Connection:
 
 async def serve(request: web.BaseRequest, dial: Dial) -> web.StreamResponse:
     """Upgrade `request` and forward connections until the client leaves."""
+    if upgrade.wants_spdy(request):
+        response, link, _ = await upgrade.bare(request, (VERSION,))
+        await _forward(link, dial)
+        return response
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     if request.headers.get("Upgrade", "").lower() != "websocket":
         raise status.bad_request(f"Upgrade request required: WebSocket, {PROTOCOL}")
@@ -50,20 +56,24 @@ async def serve(request: web.BaseRequest, dial: Dial) -> web.StreamResponse:
         raise status.bad_request(f"unable to upgrade: unsupported protocols {offered!r}")
     socket = web.WebSocketResponse(protocols=(PROTOCOL,), max_msg_size=0)
     await socket.prepare(request)
-    forwarder = _Forwarder(socket, dial)
+    await _forward(upgrade.SocketLink(socket), dial)
+    await socket.close()
+    return socket
+
+
+async def _forward(link: upgrade.Link, dial: Dial) -> None:
+    forwarder = _Forwarder(link, dial)
     try:
         await forwarder.run()
     except (ConnectionError, FrameError):
         pass  # the client left, or doesn't speak SPDY: either way there is nobody to tell
     finally:
         await forwarder.close()
-    await socket.close()
-    return socket
 
 
 class _Forwarder:
-    def __init__(self, socket: web.WebSocketResponse, dial: Dial) -> None:
-        self._socket = socket
+    def __init__(self, link: upgrade.Link, dial: Dial) -> None:
+        self._link = link
         self._dial = dial
         self._codec = Codec()
         self._pairs: dict[str, _Connection] = {}
@@ -71,10 +81,8 @@ class _Forwarder:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        async for message in self._socket:
-            if message.type is not WSMsgType.BINARY:
-                continue
-            for frame in self._codec.feed(message.data):
+        async for piece in self._link.pieces():
+            for frame in self._codec.feed(piece):
                 if frame.type == GOAWAY:
                     return
                 await self._take(frame)
@@ -141,9 +149,7 @@ class _Forwarder:
             connection.pieces.get_nowait()
 
     async def _send(self, data: bytes) -> None:
-        if self._socket.closed:
-            raise ConnectionResetError("the client has left")
-        await self._socket.send_bytes(data)
+        await self._link.send(data)
 
 
 async def _pump(pieces: asyncio.Queue[bytes], writer: asyncio.StreamWriter) -> None:

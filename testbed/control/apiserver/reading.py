@@ -34,6 +34,8 @@ class Reader:
     async def answer(self, call: Call) -> web.StreamResponse:
         """The answer to a GET."""
         target = call.target
+        if refresh := self._registry.before_reading.get(call.resource.resource):
+            refresh()
         if target.subresource:
             return call.answer(self._subresource(call))
         if flag(call.query, "watch"):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from testbed.api import status
-from testbed.api.documents import load_value
+from testbed.api import bodies, jsontext, status, yamltext
+from testbed.api.documents import Document
 from testbed.api.resources import ResourceType, by_resource
 from testbed.control.apiserver import protobuf
 from testbed.control.registry import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
@@ -24,7 +21,12 @@ PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
 BODY_TYPES = (JSON_TYPE, YAML_TYPE, PROTOBUF_TYPE)
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+#: What stands before the words of a patch that isn't JSON. Source: apiserver patch.go.
+_PATCH_PREFIX = {
+    JSON_PATCH: "error decoding patch: ",
+    MERGE_PATCH: "error decoding patch: ",
+    STRATEGIC_PATCH: "",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,107 +97,67 @@ def parse_accept(header: str) -> Form:
     raise status.not_acceptable(BODY_TYPES)
 
 
-def parse_body(
-    data: bytes, content_type: str, kind: str, duplicates: list[str] | None = None
-) -> Any:
-    """The object in a body; raises StatusError for a type we don't read, or a broken body.
+def body_media(content_type: str) -> str:
+    """The media type of a body; raises StatusError (415) for one that we don't read."""
+    media = content_type.split(";")[0].strip().lower() or JSON_TYPE
+    if media not in BODY_TYPES:
+        raise status.unsupported_media_type(content_type, BODY_TYPES)
+    return media
 
-    Fields that stand twice in JSON are noted in `duplicates`.
+
+def parse_body(data: bytes, content_type: str, kind: str) -> Any:
+    """The value in a body, whatever its type.
+
+    Raises StatusError for a media type that we don't read, or a broken body.
     """
-    media = content_type.split(";")[0].strip().lower()
-    if media in ("", JSON_TYPE):
-        return parse_json(data, kind, duplicates)
+    media = body_media(content_type)
     if media == YAML_TYPE:
-        return parse_yaml(data, kind)
+        return parse_yaml(data)
     if media == PROTOBUF_TYPE:
-        try:
-            return protobuf.decode(data)
-        except protobuf.DecodeError as error:
-            raise _unrecognized(kind, f"protobuf: {error}") from None
-    raise status.unsupported_media_type(content_type, BODY_TYPES)
+        return _parse_protobuf(data, kind)
+    try:
+        return jsontext.parse(data)
+    except jsontext.JsonError as error:
+        raise _unrecognized(kind, f"json parse error: {error}") from None
 
 
-def parse_patch(data: bytes, content_type: str, kind: str) -> tuple[str, Any]:
-    """The patch's type and the patch."""
+def read_object(
+    data: bytes, media: str, resource: ResourceType, validation: str
+) -> tuple[Document, list[str]]:
+    """The typed object in a body, and the warnings for its writer; raises StatusError."""
+    if media == YAML_TYPE:
+        return bodies.read_yaml(data, resource, validation)
+    if media == PROTOBUF_TYPE:
+        return bodies.typed(_parse_protobuf(data, resource.kind), resource, validation, data)
+    return bodies.read_json(data, resource, validation)
+
+
+def parse_patch(data: bytes, content_type: str) -> tuple[str, Any]:
+    """The patch's type and the patch; raises StatusError."""
     media = content_type.split(";")[0].strip().lower()
     if media not in PATCH_TYPES:
         raise status.unsupported_media_type(content_type, PATCH_TYPES)
-    return media, parse_yaml(data, kind) if media == APPLY_PATCH else parse_json(data, kind)
-
-
-def parse_json(data: bytes, kind: str, duplicates: list[str] | None = None) -> Any:
-    """JSON without the liberties that Python takes; lone surrogates become U+FFFD, as in Go.
-
-    Fields that an object has twice are noted in `duplicates` as strict decoding words them.
-    """
-    doubled: list[_Doubled] = []
-
-    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) == len(pairs):
-            return found
-        names = [name for name, _ in pairs]
-        doubled.append(_Doubled(found, sorted({n for n in names if names.count(n) > 1})))
-        return doubled[-1].value
-
-    hook = None if duplicates is None else note
+    if media == APPLY_PATCH:
+        return media, parse_yaml(data)
     try:
-        value = json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=hook)
-    except (ValueError, RecursionError) as error:
-        detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise _unrecognized(kind, f"json parse error: {detail}") from None
-    if doubled and duplicates is not None:
-        duplicates += _duplicates(value, {id(d.value): d.names for d in doubled}, "")
-    return _well_formed(value) if b"\\u" in data else value
+        return media, jsontext.parse(data)
+    except jsontext.JsonError as error:
+        raise status.bad_request(f"{_PATCH_PREFIX[media]}{error}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Doubled:
-    """An object and the names that it has more than once."""
-
-    value: dict[str, Any]
-    names: list[str]
-
-
-def _duplicates(value: Any, doubled: Mapping[int, list[str]], path: str) -> list[str]:
-    if isinstance(value, dict):
-        prefix = f"{path}." if path else ""
-        found = [f'duplicate field "{prefix}{name}"' for name in doubled.get(id(value), ())]
-        for name, item in value.items():
-            found += _duplicates(item, doubled, prefix + name)
-        return found
-    if isinstance(value, list):
-        return [
-            text
-            for index, item in enumerate(value)
-            for text in _duplicates(item, doubled, f"{path}[{index}]")
-        ]
-    return []
-
-
-def parse_yaml(data: bytes, kind: str) -> Any:
-    """One YAML document of JSON values."""
+def parse_yaml(data: bytes) -> Any:
+    """One YAML document of JSON values; raises StatusError."""
     try:
-        value = load_value(data.decode())
-        json.dumps(value, allow_nan=False)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise status.bad_request(f"error decoding YAML: {detail}") from None
-    return value
+        return yamltext.parse(data)[0]
+    except yamltext.YamlError as error:
+        raise status.bad_request(f"error decoding YAML: {error}") from None
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"invalid character in {name}")
-
-
-def _well_formed(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {_well_formed(key): _well_formed(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_well_formed(item) for item in value]
-    return value
+def _parse_protobuf(data: bytes, kind: str) -> Any:
+    try:
+        return protobuf.decode(data)
+    except protobuf.DecodeError as error:
+        raise _unrecognized(kind, f"protobuf: {error}") from None
 
 
 def _unrecognized(kind: str, detail: str) -> status.StatusError:

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import ClientPayloadError, web
 
 from testbed.api import status
-from testbed.control.apiserver import discovery, openapi, requests
+from testbed.control.apiserver import discovery, openapi, openapi_v2, requests
 from testbed.control.apiserver.answers import answer, refusal
 from testbed.control.apiserver.auth import PUBLIC_PATHS, User, authenticate, bearer_of
 from testbed.control.apiserver.call import Call
@@ -61,6 +61,9 @@ class Routes:
             return refusal(error)
         except ConnectionError:
             return web.Response()  # the client has left; nobody reads this
+        except OSError as error:
+            log.exception("%s %s", request.method, request.path[:200])
+            return refusal(status.internal(f"the store can't be written: {error}"))
         except Exception:
             log.exception("%s %s", request.method, request.path[:200])
             return refusal(status.internal("the testbed's API server failed; see its log"))
@@ -172,9 +175,13 @@ def _groups(request: web.BaseRequest, path: str) -> web.Response:
 
 def _openapi_v2(request: web.BaseRequest) -> web.Response:
     accept = request.headers.get("Accept", "*/*")
-    if "json" not in accept and "*/*" not in accept:
-        raise status.not_acceptable((requests.JSON_TYPE,))
-    return _cached(request, openapi.swagger())
+    for clause in accept.split(","):
+        media = clause.split(";")[0].strip()
+        if media in openapi_v2.PROTOBUF_TYPES:
+            return _cached(request, openapi_v2.swagger_protobuf(), openapi_v2.PROTOBUF_TYPE)
+        if media in (requests.JSON_TYPE, "application/*", "*/*"):
+            return _cached(request, openapi_v2.swagger())
+    raise status.not_acceptable((requests.JSON_TYPE, openapi_v2.PROTOBUF_TYPE))
 
 
 def _openapi_v3(request: web.BaseRequest, path: str) -> web.Response | None:
@@ -182,7 +189,9 @@ def _openapi_v3(request: web.BaseRequest, path: str) -> web.Response | None:
     return None if document is None else _cached(request, document)
 
 
-def _cached(request: web.BaseRequest, document: bytes) -> web.Response:
+def _cached(
+    request: web.BaseRequest, document: bytes, media: str = requests.JSON_TYPE
+) -> web.Response:
     """`document` with an ETag; to be kept for good where its hash is part of the address."""
     tag = f'"{hashlib.sha256(document).hexdigest()[:64].upper()}"'
     headers = {"ETag": tag}
@@ -190,7 +199,7 @@ def _cached(request: web.BaseRequest, document: bytes) -> web.Response:
         headers["Cache-Control"] = "public, immutable"
     if request.headers.get("If-None-Match") == tag:
         return web.Response(status=304, headers=headers)
-    return web.Response(body=document, content_type=requests.JSON_TYPE, headers=headers)
+    return web.Response(body=document, content_type=media, headers=headers)
 
 
 def _paths() -> list[str]:

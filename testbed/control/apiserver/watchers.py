@@ -34,6 +34,10 @@ class Watchers:
         finally:
             self._open.remove(entry)
 
+    def watches(self, resource: str) -> bool:
+        """Whether anybody watches `resource`."""
+        return any(entry.resource == resource for entry in self._open)
+
     def told(self, peers: Collection[str]) -> set[str]:
         """The resources that somebody at `peers` watches, and knows the present state of.
 

@@ -83,7 +83,7 @@ async def serve(
     try:
         await asyncio.wait({running, receiving}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
-            await socket.send_bytes(bytes((ERROR,)) + encode(_result(running)))
+            await socket.send_bytes(bytes((ERROR,)) + encode(result_of(running)))
     except ConnectionError:
         pass  # the client left while its result was on the way
     finally:
@@ -94,7 +94,7 @@ async def serve(
     return socket
 
 
-def _result(running: asyncio.Future[int]) -> Document:
+def result_of(running: asyncio.Future[int]) -> Document:
     """The Status that ends an exec. Source: kubelet remotecommand exec.go."""
     error = running.exception()
     if isinstance(error, status.StatusError):

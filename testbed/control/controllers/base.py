@@ -7,7 +7,9 @@ A controller looks at the whole desired state of one key and brings the world to
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -21,8 +23,15 @@ log = logging.getLogger(__name__)
 #: (namespace, name) of the object that a controller brings to its desired state.
 Key: TypeAlias = tuple[str, str]
 
-#: More passes than any converging set of controllers needs; past it something feeds itself.
-PASS_LIMIT = 10_000
+#: Looks at one key in one run, far more than a converging set of controllers needs. A key that
+#: takes more feeds itself (a Deployment whose nodeName has a taint that evicts): it is put off.
+BURST = 100
+#: Looks that such a key is granted after each pause, and the first and longest pause in seconds.
+BURST_AFTER_PAUSE = 10
+FIRST_PAUSE = 0.125
+LONGEST_PAUSE = 10.0
+#: Seconds of work after which a run lets others have the event loop.
+SLICE = 0.01
 #: Seconds until a write that was refused, or work that failed in an unforeseen way, is tried again.
 REFUSED_RETRY = 5.0
 
@@ -54,8 +63,15 @@ class ClusterApi(Protocol):
     def update(self, resource: str, document: Document, *, status: bool = False) -> Document: ...
 
     def delete(
-        self, resource: str, namespace: str, name: str, *, grace: int | None = None
-    ) -> None: ...
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "",
+    ) -> None:
+        """Delete an object; `propagation` is Foreground, Orphan, or for what it owns to follow."""
 
     def bind(self, pod: Document, node: str) -> Document:
         """Put an unscheduled Pod on a node (the binding subresource)."""
@@ -127,6 +143,11 @@ class Manager:
         self._queues: dict[Controller, dict[Key, None]] = {}
         self._timers: dict[tuple[Controller, Key], Timer] = {}
         self._running = False
+        #: The pauses of the keys that feed themselves; of the run under way: how often each
+        #: key was looked at, and which have been put off.
+        self._pauses: dict[tuple[Controller, Key], float] = {}
+        self._looks: Counter[tuple[Controller, Key]] = Counter()
+        self._waiting: set[tuple[Controller, Key]] = set()
 
     def add(self, *controllers: Controller) -> None:
         """Start running `controllers`; existing objects are queued for them."""
@@ -152,21 +173,49 @@ class Manager:
         return not any(self._queues.values())
 
     def run(self) -> None:
-        """Run every controller until all queues are empty."""
+        """Run every controller until the queues are empty; what feeds itself is put off."""
+        for _ in self.slices():
+            pass
+
+    def slices(self) -> Iterator[None]:
+        """`run` in pieces: yields every `SLICE` seconds or so."""
+        self._looks.clear()
+        self._waiting.clear()
+        began = time.monotonic()
+        while not self.idle:
+            self._pass()
+            if time.monotonic() - began >= SLICE:
+                yield
+                began = time.monotonic()
+        for paused in list(self._pauses):
+            if paused not in self._timers:
+                del self._pauses[paused]
+
+    def _pass(self) -> None:
         self._running = True
         try:
-            for _ in range(PASS_LIMIT):
-                if self.idle:
-                    return
-                for controller, queue in self._queues.items():
-                    if queue:
-                        keys = list(queue)
-                        queue.clear()
-                        self._reconcile(controller, keys)
-            busy = [type(c).__name__ for c, queue in self._queues.items() if queue]
-            raise AssertionError(f"controllers don't come to rest: {', '.join(busy)}")
+            for controller, queue in self._queues.items():
+                if queue:
+                    keys = [key for key in queue if not self._put_off(controller, key)]
+                    queue.clear()
+                    self._reconcile(controller, keys)
         finally:
             self._running = False
+
+    def _put_off(self, controller: Controller, key: Key) -> bool:
+        """Whether the key has had its looks in this run: it is then queued for later."""
+        item = controller, key
+        if item in self._waiting:
+            return True
+        self._looks[item] += 1
+        pause = self._pauses.get(item)
+        if self._looks[item] <= (BURST if pause is None else BURST_AFTER_PAUSE):
+            return False
+        pause = FIRST_PAUSE if pause is None else min(2 * pause, LONGEST_PAUSE)
+        self._pauses[item] = pause
+        self._waiting.add(item)
+        self._later(controller, key, pause)
+        return True
 
     def _reconcile(self, controller: Controller, keys: Sequence[Key]) -> None:
         try:

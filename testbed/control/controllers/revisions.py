@@ -12,7 +12,10 @@ from testbed.api.documents import Document, name_of, namespace_of
 from testbed.control.controllers import ownership
 from testbed.control.controllers.base import ClusterApi, owner_reference
 
+#: The label of a Pod: its revision's name in a StatefulSet, its hash in a DaemonSet.
 LABEL = "controller-revision-hash"
+#: The label of a StatefulSet's revision; a DaemonSet's has that of its Pods.
+HASH_LABEL = "controller.kubernetes.io/hash"
 RESOURCE = "controllerrevisions"
 
 
@@ -30,15 +33,22 @@ def ensure(api: ClusterApi, owner: Document) -> tuple[Document, list[Document]]:
         meta: Document = {
             "name": f"{name_of(owner)}-{label}",
             "namespace": namespace_of(owner),
-            "labels": {**labels, LABEL: label},
+            "labels": {**labels, hash_label(owner): label},
             "ownerReferences": [owner_reference(owner)],
         }
+        if owner["metadata"].get("annotations"):
+            meta["annotations"] = dict(owner["metadata"]["annotations"])
         document = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": meta}
         current = api.create(RESOURCE, {**document, "data": data, "revision": newest + 1})
     elif int(current["revision"]) < newest:
         current = api.update(RESOURCE, {**current, "revision": newest + 1})
     uid = current["metadata"]["uid"]
     return current, [revision for revision in known if revision["metadata"]["uid"] != uid]
+
+
+def hash_label(owner: Document) -> str:
+    """The label that tells the revisions of an owner apart."""
+    return LABEL if owner["kind"] == "DaemonSet" else HASH_LABEL
 
 
 def trim(api: ClusterApi, owner: Document, others: list[Document], live: Iterable[str]) -> None:

@@ -1,41 +1,51 @@
 """Scheduler: gives each Pod without a node the fitting one that runs the fewest like it.
 
-Source: pkg/scheduler's default filters (node name, selector, affinity, taints, unschedulable, host
-ports) and its spreading scores, reduced to what decides in a lab without load.
+Source: pkg/scheduler (schedule_one.go, framework/types.go FitError, preemption.go); the filters are
+in `placement`. Of the scores there is what decides in a lab without load. Nobody is preempted: all
+Pods of a lab have one priority.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from testbed.api.documents import Document, name_of, namespace_of
-from testbed.api.objects import Pod
 from testbed.control import pods
 from testbed.control.controllers.base import (
+    ClusterApi,
     Controller,
     Key,
     RetryError,
-    matches,
     owner_of,
     set_condition,
 )
+from testbed.control.controllers.fitting import labels_of, named_nodes
+from testbed.control.controllers.placement import Placement, Refusal, Snapshot, terms
 from testbed.control.store import Event
 
-#: Taints that keep a Pod away from a node when it is scheduled. Source: v1.TaintEffect.
-_KEEPS_AWAY = ("NoSchedule", "NoExecute")
-#: The taint that a cordoned node is taken to have.
-UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+NAME = "default-scheduler"
+CONFLICT = "pod affinity terms conflict"
+NO_NODES = "no nodes available to schedule pods"
+_HOPELESS = "Preemption is not helpful for scheduling"
+_NO_VICTIMS = "No preemption victims found for incoming pod"
 
 
 class Scheduler(Controller):
     resources = ("pods", "nodes")
 
+    def __init__(self, api: ClusterApi) -> None:
+        super().__init__(api)
+        #: Pods that nowhere took which may go where others have gone: by affinity or spread.
+        self._hoping: set[Key] = set()
+
     def keys_for(self, event: Event) -> Iterable[Key]:
         if event.resource == "pods" and event.type.value != "DELETED":
             if not event.object["spec"].get("nodeName"):
                 yield from super().keys_for(event)
+            elif event.old is None or _changed(event.old, event.object):
+                yield from tuple(self._hoping)
             return
         # A node that came, or room that was freed, may fit Pods that are waiting.
         for pod in self.store.list("pods"):
@@ -43,192 +53,117 @@ class Scheduler(Controller):
                 yield namespace_of(pod), name_of(pod)
 
     def reconcile_all(self, keys: Sequence[Key]) -> dict[Key, RetryError]:
+        self._hoping.difference_update(keys)
+        waiting = [pod for key in keys if (pod := self.store.find("pods", *key)) and _waits(pod)]
+        if not waiting:
+            return {}
         placed = [pod for pod in self.store.list("pods") if pod["spec"].get("nodeName")]
+        namespaces = {
+            name_of(each): each["metadata"].get("labels") or {}
+            for each in self.store.list("namespaces")
+        }
+        snapshot = Snapshot(self.store.list("nodes"), placed, namespaces)
         alike: dict[str, Counter[str]] = {}
         everyone: Counter[str] = Counter()
         for pod in placed:
             if pods.is_active(pod):
                 everyone[pod["spec"]["nodeName"]] += 1
                 alike.setdefault(_group(pod), Counter())[pod["spec"]["nodeName"]] += 1
-        for key in keys:
-            pod_or_none = self.store.find("pods", *key)
-            if pod_or_none is None or not _waits(pod_or_none):
-                continue
-            like = alike.setdefault(_group(pod_or_none), Counter())
-            bound = self._place(pod_or_none, like, everyone, placed)
-            if bound is not None:
-                placed.append(bound)
+        for pod in waiting:
+            self._place(pod, snapshot, alike.setdefault(_group(pod), Counter()), everyone)
         return {}
 
     def _place(
-        self,
-        pod: Document,
-        alike: Counter[str],
-        everyone: Counter[str],
-        placed: list[Document],
-    ) -> Document | None:
-        nodes = self.store.list("nodes")
-        reasons: Counter[str] = Counter()
-        fitting: list[str] = []
-        for node in nodes:
-            reason = why_not(pod, node, placed)
-            if reason is None:
-                fitting.append(name_of(node))
-            else:
-                reasons[reason] += 1
+        self, pod: Document, snapshot: Snapshot, alike: Counter[str], everyone: Counter[str]
+    ) -> None:
+        placement = Placement(pod, snapshot)
+        named = named_nodes(pod["spec"])
+        looked_at = [n for name, n in snapshot.nodes.items() if named is None or name in named]
+        refusals = {name_of(node): placement.refusal(node) for node in looked_at}
+        fitting = [node for node in looked_at if refusals[name_of(node)] is None]
         if not fitting:
-            self._refuse(pod, len(nodes), reasons)
-            return None
-        node_name = min(fitting, key=lambda name: (alike[name], everyone[name], name))
-        alike[node_name] += 1
-        everyone[node_name] += 1
-        bound = self.api.bind(pod, node_name)
+            refused = {name: no for name, no in refusals.items() if no is not None}
+            if terms(pod, "podAffinity") or pod["spec"].get("topologySpreadConstraints"):
+                self._hoping.add((namespace_of(pod), name_of(pod)))
+            self._refuse(pod, why_nowhere(pod, len(snapshot.nodes), refused, named))
+            return
+        costs = {name_of(node): placement.cost(node) for node in fitting}
+        chosen = min(costs, key=lambda name: (costs[name], alike[name], everyone[name], name))
+        alike[chosen] += 1
+        everyone[chosen] += 1
+        snapshot.add(self.api.bind(pod, chosen))
         full = f"{namespace_of(pod)}/{name_of(pod)}"
-        self.api.event(pod, "Normal", "Scheduled", f"Successfully assigned {full} to {node_name}")
-        return bound
+        self.api.event(pod, "Normal", "Scheduled", f"Successfully assigned {full} to {chosen}")
 
-    def _refuse(self, pod: Document, total: int, reasons: Counter[str]) -> None:
-        parts = [f"{count} {reason}" for reason, count in sorted(reasons.items())]
-        message = (
-            f"0/{total} nodes are available: {', '.join(parts)}."
-            if parts
-            else ("no nodes available to schedule pods")
-        )
+    def _refuse(self, pod: Document, message: str) -> None:
         if pods.condition(pod, "PodScheduled").get("message") == message:
             return
         changed = copy.deepcopy(pod)
-        set_condition(
-            changed.setdefault("status", {}),
-            {
-                "type": "PodScheduled",
-                "status": "False",
-                "reason": "Unschedulable",
-                "message": message,
-                "lastProbeTime": None,
-            },
-            self.store.timestamp(),
-        )
+        condition: Document = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": message,
+            "lastProbeTime": None,
+        }
+        if generation := pod["metadata"].get("generation"):
+            condition["observedGeneration"] = generation
+        set_condition(changed.setdefault("status", {}), condition, self.store.timestamp())
         self.api.update("pods", changed, status=True)
         self.api.event(pod, "Warning", "FailedScheduling", message)
 
 
-def why_not(pod: Document, node: Document, placed: Sequence[Document]) -> str | None:
-    """Why the Pod can't run on the node, in the scheduler's words; None if it can."""
-    spec, node_spec = pod["spec"], node.get("spec") or {}
-    labels = node["metadata"].get("labels") or {}
-    tolerations = spec.get("tolerations") or ()
-    cordoned = {"key": UNSCHEDULABLE, "effect": "NoSchedule"}
-    if node_spec.get("unschedulable") and not any(tolerates(t, cordoned) for t in tolerations):
-        return "node(s) were unschedulable"
-    for taint in node_spec.get("taints") or ():
-        if taint["effect"] in _KEEPS_AWAY and not any(tolerates(t, taint) for t in tolerations):
-            value = f": {taint['value']}" if taint.get("value") else ": "
-            return f"node(s) had untolerated taint {{{taint['key']}{value}}}"
-    wanted = (spec.get("nodeSelector") or {}).items()
-    if not wanted <= labels.items() or not affine(spec, node):
-        return "node(s) didn't match Pod's node affinity/selector"
-    if _host_ports_taken(pod, name_of(node), placed):
-        return "node(s) didn't have free ports for the requested pod ports"
-    if _repelled(pod, node, placed):
-        return "node(s) didn't match pod anti-affinity rules"
-    return None
+def why_nowhere(
+    pod: Document, total: int, refusals: Mapping[str, Refusal], named: set[str] | None
+) -> str:
+    """Why no node of `total` fits, in the scheduler's words.
+
+    `refusals` are those of the nodes that were looked at; `named` those that affinity names.
+    """
+    if not total:
+        return NO_NODES
+    skipped = total - len(refusals)
+    if named == set():
+        return f"0/{total} nodes are available: {CONFLICT}. {_preemption(pod, total, {})}"
+    reasons = Counter(reason for no in refusals.values() for reason in no.reasons)
+    if skipped:
+        reasons["node(s) didn't satisfy plugin(s) [NodeAffinity]"] += skipped
+    return f"{_listed(total, reasons)} {_preemption(pod, total, refusals)}"
+
+
+def _preemption(pod: Document, total: int, refusals: Mapping[str, Refusal]) -> str:
+    """What the plugins that look for a way out say: claims to deallocate, Pods to preempt."""
+    claims = "no new claims to deallocate, preemption:"
+    if pod["spec"].get("preemptionPolicy") == "Never":
+        return f"{claims} not eligible due to preemptionPolicy=Never."
+    open_ones = sum(no.resolvable for no in refusals.values())
+    return f"{claims} {_listed(total, {_NO_VICTIMS: open_ones, _HOPELESS: total - open_ones})}"
+
+
+def _listed(total: int, reasons: Mapping[str, int]) -> str:
+    """Source: FitError.Error: sorted as text, the count first."""
+    parts = sorted(f"{count} {reason}" for reason, count in reasons.items() if count)
+    return f"0/{total} nodes are available: {', '.join(parts)}."
+
+
+def _changed(old: Document, new: Document) -> bool:
+    """Whether a placed Pod means something else to those who wait."""
+    nodes = {state["spec"].get("nodeName") for state in (old, new)}
+    return len(nodes) > 1 or dict(labels_of(old)) != dict(labels_of(new))
 
 
 def _waits(pod: Document) -> bool:
-    return not pod["spec"].get("nodeName") and pods.is_active(pod)
+    """Whether the Pod is this scheduler's to place, now."""
+    spec = pod["spec"]
+    return (
+        not spec.get("nodeName")
+        and pods.is_active(pod)
+        and not spec.get("schedulingGates")
+        and (spec.get("schedulerName") or NAME) == NAME
+    )
 
 
 def _group(pod: Document) -> str:
     """Pods alike: those of one owner, or by themselves."""
     owner = owner_of(pod)
     return str(owner["uid"]) if owner else f"{namespace_of(pod)}/{name_of(pod)}"
-
-
-def tolerates(toleration: Document, taint: Document) -> bool:
-    """Whether a toleration bears a taint. Source: core/v1 Toleration.ToleratesTaint."""
-    if toleration.get("effect") not in (None, "", taint["effect"]):
-        return False
-    if toleration.get("operator", "Equal") == "Exists":
-        return toleration.get("key") in (None, "", taint["key"])
-    return bool(
-        toleration.get("key") == taint["key"]
-        and (toleration.get("value") or "") == (taint.get("value") or "")
-    )
-
-
-def affine(spec: Document, node: Document) -> bool:
-    """Required node affinity: any of the terms, each with all of its expressions."""
-    node_affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = node_affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is None:
-        return True
-    labels = node["metadata"].get("labels") or {}
-    fields = {"metadata.name": name_of(node)}
-    return any(
-        all(_expression(e, labels) for e in term.get("matchExpressions") or ())
-        and all(_expression(e, fields) for e in term.get("matchFields") or ())
-        for term in required["nodeSelectorTerms"]
-    )
-
-
-def _expression(expression: Document, labels: dict[str, str]) -> bool:
-    value = labels.get(expression["key"])
-    operator = expression["operator"]
-    values: Sequence[str] = expression.get("values") or ()
-    if operator == "In":
-        return value in values
-    if operator == "NotIn":
-        return value not in values
-    if operator in ("Gt", "Lt"):
-        if value is None or not value.lstrip("-").isdigit():
-            return False
-        return int(value) > int(values[0]) if operator == "Gt" else int(value) < int(values[0])
-    return (value is not None) is (operator == "Exists")
-
-
-def _host_ports_taken(pod: Document, node: str, placed: Sequence[Document]) -> bool:
-    """Whether a Pod on the node has one of the host ports (same protocol, overlapping address)."""
-    wanted = [p for p in Pod.from_document(pod).ports if p.host_port]
-    if not wanted:
-        return False
-    taken = [
-        p
-        for other in placed
-        if other["spec"]["nodeName"] == node and pods.is_active(other)
-        for p in Pod.from_document(other).ports
-        if p.host_port
-    ]
-    every = ("", "0.0.0.0", "::")
-    return any(
-        (a.host_port, a.protocol) == (b.host_port, b.protocol)
-        and (a.host_ip == b.host_ip or a.host_ip in every or b.host_ip in every)
-        for a in wanted
-        for b in taken
-    )
-
-
-def _repelled(pod: Document, node: Document, placed: Sequence[Document]) -> bool:
-    """Required Pod anti-affinity of the Pod itself, by the topology key of each term."""
-    affinity = (pod["spec"].get("affinity") or {}).get("podAntiAffinity") or {}
-    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
-    labels = node["metadata"].get("labels") or {}
-    for term in terms:
-        domain = labels.get(term["topologyKey"])
-        for other in placed:
-            same = (
-                namespace_of(other) in (term.get("namespaces") or [namespace_of(pod)])
-                and pods.is_active(other)
-                and matches(term.get("labelSelector"), other["metadata"].get("labels"))
-            )
-            if same and domain is not None and _domain_of(other, node, term) == domain:
-                return True
-    return False
-
-
-def _domain_of(other: Document, node: Document, term: Document) -> str | None:
-    """The topology domain of a placed Pod, where it is known from the node at hand."""
-    if other["spec"]["nodeName"] != name_of(node):
-        return None
-    labels = node["metadata"].get("labels") or {}
-    value = labels.get(term["topologyKey"])
-    return None if value is None else str(value)

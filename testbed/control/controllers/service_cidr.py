@@ -1,6 +1,7 @@
 """ServiceCIDR: ready while it may give addresses out, held while some of its addresses are in use.
 
-Source: pkg/controller/servicecidrs/servicecidrs_controller.go.
+Source: pkg/controller/servicecidrs/servicecidrs_controller.go. Its ten seconds of grace, which let
+other API servers hear of a deletion, aren't needed: the only allocator here hears of it at once.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ from testbed.control.store import Event
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
 #: Seconds until a failed sync is tried again: doubled from the first to the second (L-07).
 RETRY_FIRST, RETRY_LAST = 5.0, 300.0
+#: Nodes that an Event names. Source: maxNodeNamesToLog.
+SHOWN_NODES = 20
 
 
 @dataclass(slots=True)
@@ -47,6 +49,8 @@ class ServiceController(Controller):
         self._applied: dict[Key, _Applied] = {}
         self._delays: dict[Key, float] = {}
         self._pending: dict[Key, str] = {}
+        #: Changes of type that are to be told of.
+        self._turned: dict[Key, str] = {}
         if cloud is not None:
             cloud.refused = self._tell_again
 
@@ -57,15 +61,21 @@ class ServiceController(Controller):
             after = _target_of(event.object) if event.type.value != "DELETED" else None
             return tuple(self._applied) if before != after else ()
         key = namespace_of(event.object), name_of(event.object)
+        if event.old is not None and _wants(event.old) != _wants(event.object):
+            types = (state["spec"].get("type") for state in (event.old, event.object))
+            self._turned[key] = " -> ".join(map(str, types))
         concerned = key in self._applied or key in self._pending
         return (key,) if concerned or _is_ours(event.object) else ()
 
     def reconcile(self, key: Key) -> None:
         """Make, change or remove the load balancer of one Service. Raises RetryError."""
         document = self.store.find("services", *key)
+        turned = self._turned.pop(key, None)
         if self._cloud is None:
             self._explain(key, document)
             return
+        if turned is not None and document is not None:
+            self._event(document, "Type", turned)
         try:
             if document is None:
                 self._forget(key)
@@ -96,7 +106,10 @@ class ServiceController(Controller):
             document = self._with_finalizer(document, present=True)
             if not wanted:
                 self._warn_no_nodes(document)
-            ingress = cloud.ensure(service, nodes)
+            try:
+                ingress = cloud.ensure(service, nodes)
+            except CloudError as error:
+                raise CloudError(f"failed to ensure load balancer: {error}") from None
             self._applied[key] = applied = _Applied(document, wanted, ingress)
             self._event(document, "EnsuredLoadBalancer", "Ensured load balancer")
         elif wanted != applied.targets:
@@ -110,9 +123,13 @@ class ServiceController(Controller):
         try:
             cloud.update_nodes(service, nodes)
         except CloudError as error:
-            message = f"Error updating load balancer with new hosts: {error}"
+            names = [target.name for target in targets(nodes)]
+            message = (
+                f"Error updating load balancer with new hosts {_printed(names[:SHOWN_NODES])} "
+                f"[node names limited, total number of nodes: {len(names)}], error: {error}"
+            )
             self.api.event(document, "Warning", "UpdateLoadBalancerFailed", message)
-            raise
+            raise _NodesNotUpdatedError(str(error)) from None
         if targets(nodes):
             self._event(document, "UpdatedLoadBalancer", "Updated load balancer with new hosts")
         else:
@@ -122,7 +139,10 @@ class ServiceController(Controller):
         name = NamespacedName(*key)
         if cloud.exists(name):
             self._event(document, "DeletingLoadBalancer", "Deleting load balancer")
-            cloud.delete(name)
+            try:
+                cloud.delete(name)
+            except CloudError as error:
+                raise CloudError(f"failed to delete load balancer: {error}") from None
         self._applied.pop(key, None)
         self._event(document, "DeletedLoadBalancer", "Deleted load balancer")
         if not _deleting(document):
@@ -147,7 +167,7 @@ class ServiceController(Controller):
     def _failed(self, key: Key, document: Document | None, error: CloudError) -> RetryError:
         delay = min(2 * self._delays.get(key, RETRY_FIRST / 2), RETRY_LAST)
         self._delays[key] = delay
-        if document is not None:
+        if document is not None and not isinstance(error, _NodesNotUpdatedError):
             message = f"Error syncing load balancer: {error}"
             self.api.event(document, "Warning", "SyncLoadBalancerFailed", message)
         return RetryError(delay, str(error))
@@ -186,20 +206,45 @@ class ServiceController(Controller):
         self.api.event(document, "Warning", "UnAvailableLoadBalancer", message)
 
     def _tell_changes(self, old: Document, new: Document) -> None:
-        """The Events that name the first difference, as needsUpdate records them."""
-        for reason, read in _TOLD:
-            before, after = read(old["spec"]), read(new["spec"])
+        """The Event that names the first difference, if it is one that has a name. needsUpdate."""
+        for reason, read in _LOOKED_AT:
+            before, after = read(old), read(new)
             if before != after:
-                self._event(new, reason, f"{_printed(before)} -> {_printed(after)}")
+                if reason:
+                    self._event(new, reason, _difference(reason, before, after))
                 return
 
 
-_TOLD: tuple[tuple[str, Callable[[Document], Any]], ...] = (
-    ("LoadBalancerSourceRanges", lambda spec: spec.get("loadBalancerSourceRanges") or []),
-    ("LoadbalancerIP", lambda spec: spec.get("loadBalancerIP") or ""),
-    ("ExternalTrafficPolicy", lambda spec: spec.get("externalTrafficPolicy") or ""),
-    ("HealthCheckNodePort", lambda spec: spec.get("healthCheckNodePort") or 0),
+class _NodesNotUpdatedError(CloudError):
+    """The cloud didn't take another set of nodes: that was told already."""
+
+
+def _spec(name: str, default: Any) -> Callable[[Document], Any]:
+    return lambda document: document["spec"].get(name) or default
+
+
+#: What is compared, in upstream's order, and the reason of the Event; "" is a change without one.
+_LOOKED_AT: tuple[tuple[str, Callable[[Document], Any]], ...] = (
+    ("LoadBalancerSourceRanges", _spec("loadBalancerSourceRanges", [])),
+    ("", lambda document: _ports(document)),
+    ("", _spec("sessionAffinity", "None")),
+    ("", _spec("sessionAffinityConfig", None)),
+    ("LoadbalancerIP", _spec("loadBalancerIP", "")),
+    ("ExternalIP", _spec("externalIPs", [])),
+    ("", lambda document: document["metadata"].get("annotations") or {}),
+    ("UID", lambda document: document["metadata"].get("uid")),
+    ("ExternalTrafficPolicy", _spec("externalTrafficPolicy", "")),
+    ("HealthCheckNodePort", _spec("healthCheckNodePort", 0)),
 )
+
+
+def _difference(reason: str, before: Any, after: Any) -> str:
+    if reason != "ExternalIP":
+        return f"{_printed(before)} -> {_printed(after)}"
+    if len(before) != len(after):
+        return f"Count: {len(before)} -> {len(after)}"
+    added = next(new for old, new in zip(before, after, strict=True) if old != new)
+    return f"Added: {added}"
 
 
 def _printed(value: Any) -> str:
@@ -227,13 +272,18 @@ _PORT_ESSENCE = ("name", "protocol", "port", "nodePort", "targetPort", "appProto
 
 def _essence(document: Document) -> tuple[Any, ...]:
     spec, meta = document["spec"], document["metadata"]
-    ports = [[port.get(name) for name in _PORT_ESSENCE] for port in spec.get("ports") or ()]
     return (
         meta.get("uid"),
         meta.get("annotations") or {},
-        ports,
+        _ports(document),
         *(spec.get(name) for name in _ESSENCE),
     )
+
+
+def _ports(document: Document) -> list[list[Any]]:
+    """What of the ports a load balancer needs to know."""
+    ports = document["spec"].get("ports") or ()
+    return [[port.get(name) for name in _PORT_ESSENCE] for port in ports]
 
 
 def _is_ours(document: Document) -> bool:

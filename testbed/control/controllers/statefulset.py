@@ -13,7 +13,7 @@ from testbed.api.documents import Document, name_of
 from testbed.api.status import StatusError
 from testbed.control import pods
 from testbed.control.controllers import ownership, revisions
-from testbed.control.controllers.base import Controller, Key, RetryError
+from testbed.control.controllers.base import Controller, Key, RetryError, namespace_is_ending
 from testbed.control.store import Event
 
 NAME_LABEL = "statefulset.kubernetes.io/pod-name"
@@ -66,6 +66,7 @@ class StatefulSetController(Controller):
         ordered = owner["spec"].get("podManagementPolicy", "OrderedReady") == "OrderedReady"
         by_ordinal = {_ordinal(owner, pod): pod for pod in claimed}
         wanted = _ordinals(owner)
+        unsettled = [pod for pod in _ascending(owner, claimed) if not self._is_settled(owner, pod)]
         for ordinal in wanted:
             pod = by_ordinal.pop(ordinal, None)
             if pod is not None and _is_over(pod):
@@ -77,7 +78,9 @@ class StatefulSetController(Controller):
                     return
             elif ordered and not self._is_settled(owner, pod):
                 return
-        if not self._remove(owner, list(by_ordinal.values()), ordered):
+        in_range = [pod for pod in unsettled if _ordinal(owner, pod) in wanted]
+        first = next(iter([*in_range, *unsettled]), None)
+        if not self._remove(owner, list(by_ordinal.values()), first, ordered):
             return
         if owner["spec"].get("updateStrategy", {}).get("type") != "OnDelete":
             self._roll(owner, claimed, update)
@@ -89,28 +92,35 @@ class StatefulSetController(Controller):
         now = self.api.clock.wall()
         return pods.seconds_until_available(pod, _min_ready(owner), now) == 0
 
-    def _remove(self, owner: Document, condemned: list[Document], ordered: bool) -> bool:
-        """Delete Pods beyond the range, the last first; True if there are none."""
-        for pod in sorted(condemned, key=lambda pod: _ordinal(owner, pod) or 0, reverse=True):
+    def _remove(
+        self, owner: Document, condemned: list[Document], first: Document | None, ordered: bool
+    ) -> bool:
+        """Delete Pods beyond the range, the last first; True if there are none to wait for.
+
+        An ordered set waits for one that isn't available, unless it is the `first` of those.
+        """
+        for pod in reversed(_ascending(owner, condemned)):
             if not pods.is_terminating(pod):
+                if ordered and not self._is_settled(owner, pod) and pod is not first:
+                    return False
                 self._delete(owner, pod)
             if ordered:
                 return False
-        return not condemned
+        return True
 
     def _roll(self, owner: Document, claimed: list[Document], update: Document) -> None:
-        """Replace the last Pod of another revision, once those after it are settled."""
-        wanted = set(_ordinals(owner))
-        mine = [pod for pod in claimed if _ordinal(owner, pod) in wanted]
+        """Replace Pods of other revisions, the last first, while few enough are unavailable."""
+        wanted = _ordinals(owner)
+        mine = [pod for pod in _ascending(owner, claimed) if _ordinal(owner, pod) in wanted]
+        settled = sum(self._is_settled(owner, pod) for pod in mine)
+        room = max_unavailable(owner) - (len(wanted) - settled)
         first = _start(owner) + _partition(owner)
-        for pod in sorted(mine, key=lambda pod: _ordinal(owner, pod) or 0, reverse=True):
-            if (_ordinal(owner, pod) or 0) < first:
+        for pod in reversed(mine):
+            if room <= 0 or (_ordinal(owner, pod) or 0) < first:
                 return
             if _revision(pod) != name_of(update) and not pods.is_terminating(pod):
                 self._delete(owner, pod)
-                return
-            if not self._is_settled(owner, pod):
-                return
+                room -= 1
 
     def _create(self, owner: Document, ordinal: int, current: Document, update: Document) -> None:
         strategy = owner["spec"].get("updateStrategy", {}).get("type")
@@ -131,6 +141,8 @@ class StatefulSetController(Controller):
         try:
             self.api.create("pods", pod)
         except StatusError as error:
+            if namespace_is_ending(error):
+                return
             message = f"create {what} failed error: {error}"
             self.api.event(owner, "Warning", "FailedCreate", message)
             raise RetryError(5, str(error)) from None
@@ -154,7 +166,8 @@ class StatefulSetController(Controller):
         live = [pod for pod in claimed if not pods.is_terminating(pod)]
         updated = sum(_revision(pod) == name_of(update) for pod in live)
         ready = sum(wait is not None for wait in waits)
-        complete = updated == len(claimed) == ready == wanted and not _partition(owner)
+        rolling = owner["spec"].get("updateStrategy", {}).get("type") != "OnDelete"
+        complete = rolling and updated == len(claimed) == ready == wanted
         shown = update if complete else current
         status: Document = {
             "observedGeneration": found["metadata"]["generation"],
@@ -185,6 +198,22 @@ def _start(owner: Document) -> int:
 def _partition(owner: Document) -> int:
     rolling = (owner["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
     return int(rolling.get("partition") or 0)
+
+
+def _ascending(owner: Document, members: list[Document]) -> list[Document]:
+    return sorted(members, key=lambda pod: _ordinal(owner, pod) or 0)
+
+
+def max_unavailable(owner: Document) -> int:
+    """How many Pods may be unavailable amid a roll: at least one; percentages are rounded down.
+
+    Source: getStatefulSetMaxUnavailable (gate MaxUnavailableStatefulSet, on since 1.35).
+    """
+    rolling = (owner["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    value = rolling.get("maxUnavailable", 1)
+    if isinstance(value, str):
+        value = int(value.rstrip("%")) * int(owner["spec"]["replicas"]) // 100
+    return max(1, int(value))
 
 
 def _ordinal(owner: Document, pod: Document) -> int | None:

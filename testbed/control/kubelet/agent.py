@@ -24,10 +24,11 @@ from testbed.control.kubelet.containers import Containers
 from testbed.control.kubelet.environment import PodFacts
 from testbed.control.kubelet.files import pod_files
 from testbed.control.kubelet.host_ports import HostPorts
+from testbed.control.kubelet.leases import NodeLeases
 from testbed.control.kubelet.mounting import VolumeManager
 from testbed.control.kubelet.recall import recall
 from testbed.control.kubelet.runtime import PodRuntime, Sandbox
-from testbed.control.kubelet.state import Role, RunningPod, containers_of
+from testbed.control.kubelet.state import RunningPod, containers_of
 from testbed.control.kubelet.status import phase_of, pod_status
 from testbed.control.store import ConflictError, Event, EventType, NotFoundError
 from testbed.dns.resolv import ResolvConf
@@ -61,6 +62,7 @@ class Kubelet(Controller):
         #: Pods whose sandboxes go, and objects that go with them, at the end of a pass.
         self._leaving: list[RunningPod] = []
         self._ended: list[Key] = []
+        self.leases = NodeLeases(api, self._is_heard)
         self._containers = Containers(api, runtime, self._look_again, self._is_heard)
 
     # nodes
@@ -129,11 +131,11 @@ class Kubelet(Controller):
                 if pod["spec"].get("nodeName") == name_of(event.object):
                     yield namespace_of(pod), name_of(pod)
 
-    def exited(self, uid: str, container: str, code: int) -> None:
-        """The runtime says that a container's program has ended."""
+    def exited(self, uid: str, container: str, code: int, message: str = "") -> None:
+        """The runtime says that a container's program has ended, with its termination message."""
         pod = self._running.get(uid)
         if pod is not None:
-            self._containers.ended(pod, pod.containers[container], code)
+            self._containers.ended(pod, pod.containers[container], code, message)
             self.requeue(pod.sandbox.key)
 
     def _look_again(self, pod: RunningPod) -> None:
@@ -324,14 +326,7 @@ class Kubelet(Controller):
     def _terminate(self, document: Document, pod: RunningPod) -> float | None:
         """Main containers end side by side, then sidecars from the last to the first."""
         grace = float(document["metadata"].get("deletionGracePeriodSeconds") or 0)
-        wait = None
-        for container in pod.of(Role.MAIN, Role.INIT):
-            wait = _sooner(wait, self._containers.stop(document, pod, container, grace))
-        if not any(c.running for c in pod.of(Role.MAIN, Role.INIT)):
-            for container in reversed(pod.of(Role.SIDECAR)):
-                wait = _sooner(wait, self._containers.stop(document, pod, container, grace))
-                if container.running:
-                    break
+        wait = self._containers.stop_all(document, pod, grace)
         if any(container.running for container in pod.containers.values()):
             self._report(document, pod)
             return wait

@@ -17,13 +17,15 @@ from testbed.control.kubelet.environment import (
     own_environment,
 )
 from testbed.control.kubelet.prober import LIVENESS, READINESS, STARTUP, Prober, Result
-from testbed.control.kubelet.runtime import PodRuntime
+from testbed.control.kubelet.runtime import Outcome, PodRuntime
 from testbed.control.kubelet.state import Container, Role, RunningPod, Stopping, should_run
 from testbed.control.kubelet.status import crash_loop
 
 #: What a container gets after a preStop hook that used the grace period up (s).
 MINIMUM_GRACE = 2.0
 DEFAULT_GRACE = 30.0
+#: How long a postStart hook may take (s of real time); kubelet has no limit.
+HOOK_TIMEOUT = 86400.0
 #: Why a container waits whose program can't be started.
 NOT_RUN = "RunContainerError"
 
@@ -60,10 +62,9 @@ class Containers:
         policy = document["spec"].get("restartPolicy", "Always")
         waits: list[float | None] = []
         over = initialized and not any(c.running or should_run(c, policy) for c in main)
+        if over:
+            return self.stop_all(document, pod, _grace(document))
         for container in pod.of(Role.INIT, Role.SIDECAR):
-            if over:
-                waits.append(self.stop(document, pod, container, _grace(document)))
-                continue
             if container.role is Role.INIT and initialized:
                 continue
             waits.append(self._keep_one(pod, container, facts, policy))
@@ -71,6 +72,8 @@ class Containers:
                 return _soonest(waits)
         for container in main:
             waits.append(self._keep_one(pod, container, facts, policy))
+            if container.starting:
+                break  # as kubelet, which starts one after the other and waits for the hook
         return _soonest(waits)
 
     def go_on(self, pod: RunningPod, running: Iterable[Container]) -> None:
@@ -130,8 +133,47 @@ class Containers:
         container.begin(now, self._api.store.timestamp())
         self._tell_created(document, container)
         self._event(document, "Normal", "Started", f"Started container {container.name}")
-        self._prober.begin(pod, container)
+        if container.hook is None:
+            self._prober.begin(pod, container)
+        else:
+            self._run_post_start(pod, container, container.hook)
         return None
+
+    def _run_post_start(self, pod: RunningPod, container: Container, hook: Document) -> None:
+        """Run the hook of a new run; where it fails, the container is killed.
+
+        Source: kuberuntime_container.go startContainer.
+        """
+        container.starting, container.started, container.ready = True, False, False
+        run = container.restarts
+
+        def ended(problem: str) -> None:
+            if not container.starting or container.restarts != run:
+                return  # that run is over
+            container.starting = False
+            document = pod.sandbox.document
+            if problem:
+                self._event(document, "Warning", "FailedPostStartHook", "PostStartHook failed")
+                self._event(document, "Normal", "Killing", "FailedPostStartHook")
+                self._begin_stopping(pod, container, _grace(document))
+            else:
+                container.come_up()
+                self._prober.begin(pod, container)
+            self._look_again(pod)
+
+        self._run_hook(pod, container, hook, HOOK_TIMEOUT, ended)
+
+    def _run_hook(
+        self, pod: RunningPod, container: Container, hook: Document, timeout: float, done: Outcome
+    ) -> None:
+        """Run a lifecycle hook. Source: lifecycle/handlers.go."""
+        if "sleep" in hook:
+            seconds = float((hook["sleep"] or {}).get("seconds") or 0)
+            self._api.clock.call_later(seconds, lambda: done(""))
+        elif "exec" in hook or "httpGet" in hook:
+            self._runtime.check(pod.sandbox.uid, container.spec, hook, timeout, done)
+        else:
+            done(f"invalid handler: {', '.join(hook)}")
 
     def _fail(self, document: Document, container: Container, message: str) -> float:
         """Its program can't be started: that counts as a run that has ended."""
@@ -168,22 +210,37 @@ class Containers:
 
     # ending
 
-    def ended(self, pod: RunningPod, container: Container, code: int) -> None:
+    def ended(self, pod: RunningPod, container: Container, code: int, message: str = "") -> None:
         """A container has ended."""
         if container.running:
             self._prober.end(pod.sandbox.uid, container.name)
-            container.end(code, self._api.clock.now(), self._api.store.timestamp())
+            container.end(code, self._api.clock.now(), self._api.store.timestamp(), message)
 
     def forget(self, pod: RunningPod, container: Container) -> None:
         """The sandbox goes: no more probes."""
         self._prober.end(pod.sandbox.uid, container.name)
 
-    def stop(
-        self, document: Document, pod: RunningPod, container: Container, grace: float
+    def stop_all(self, document: Document, pod: RunningPod, grace: float) -> float | None:
+        """Bring a Pod's containers nearer to their ends; the seconds after which to go on.
+
+        All preStop hooks run at once. A sidecar gets SIGTERM when those before it have ended, at
+        the latest when the grace period is over. Source: kuberuntime_termination_order.go.
+        """
+        turns = [*pod.of(Role.MAIN, Role.INIT), *reversed(pod.of(Role.SIDECAR))]
+        waits = []
+        for index, container in enumerate(turns):
+            before = turns[:index] if container.role is Role.SIDECAR else ()
+            turn = not any(each.running for each in before)
+            waits.append(self._stop(document, pod, container, grace, turn))
+        return _soonest(waits)
+
+    def _stop(
+        self, document: Document, pod: RunningPod, container: Container, grace: float, turn: bool
     ) -> float | None:
         """Bring a running container nearer to its end: preStop hook, SIGTERM, SIGKILL.
 
-        Returns the seconds after which to go on, None where it has ended or its end is awaited.
+        Without its `turn`, no SIGTERM before the grace period is over. Returns the seconds after
+        which to go on, None where it has ended or its end is awaited.
         """
         if not container.running:
             return None
@@ -193,7 +250,7 @@ class Containers:
             self._begin_stopping(pod, container, grace)
         elif container.stopping.grace > grace:
             container.stopping.grace = grace
-        return self._go_on_stopping(pod, container)
+        return self._go_on_stopping(pod, container, turn)
 
     def _begin_stopping(self, pod: RunningPod, container: Container, grace: float) -> None:
         uid = pod.sandbox.uid
@@ -206,22 +263,22 @@ class Containers:
 
         def ended(problem: str) -> None:
             if problem:
-                self._event(pod.sandbox.document, "Warning", "FailedPreStopHook", problem)
+                message = "PreStopHook failed"
+                self._event(pod.sandbox.document, "Warning", "FailedPreStopHook", message)
             stopping.hook_ended = True
             self._look_again(pod)
 
-        if "sleep" in hook:
-            seconds = float((hook["sleep"] or {}).get("seconds") or 0)
-            self._api.clock.call_later(seconds, lambda: ended(""))
-        else:
-            self._runtime.check(uid, container.spec, hook, grace, ended)
+        self._run_hook(pod, container, hook, grace, ended)
 
-    def _go_on_stopping(self, pod: RunningPod, container: Container) -> float | None:
+    def _go_on_stopping(
+        self, pod: RunningPod, container: Container, turn: bool = True
+    ) -> float | None:
         stopping, uid = container.stopping, pod.sandbox.uid
         assert stopping is not None
         now = self._api.clock.now()
         end = stopping.since + stopping.grace
-        if not stopping.hook_ended and now < end:
+        waits = not stopping.hook_ended or (stopping.asked is None and not turn)
+        if waits and now < end:
             return end - now
         if stopping.asked is None:
             stopping.asked = now
@@ -279,7 +336,7 @@ class Containers:
 def _let_through(container: Container) -> bool:
     """Whether the containers after an init container may start."""
     if container.role is Role.SIDECAR:
-        return container.started
+        return container.started and not container.starting
     return container.ended is not None and container.ended.code == 0
 
 

@@ -70,6 +70,8 @@ def _ended(terminated: Document, now: float, wall: float) -> Ended:
         terminated["startedAt"],
         finished,
         _lab_time(finished, now, wall),
+        str(terminated.get("reason") or ""),
+        str(terminated.get("message") or ""),
     )
 
 

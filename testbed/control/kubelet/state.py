@@ -96,6 +96,8 @@ class Container:
     ready: bool = False
     started: bool = False
     stopping: Stopping | None = None
+    #: Its postStart hook is under way: until that has succeeded, it isn't reported as running.
+    starting: bool = False
 
     @property
     def name(self) -> str:
@@ -108,14 +110,25 @@ class Container:
         if self.ended is not None:
             self.restarts += 1
             self.last, self.ended = self.ended, None
+        self.starting = False
+        self.come_up()
+
+    def come_up(self) -> None:
+        """It runs: it is started and ready, unless a probe has to say so."""
         self.started = not self.spec.get("startupProbe")
         self.ready = self.started and not self.spec.get("readinessProbe")
 
-    def end(self, code: int, now: float, timestamp: str) -> None:
+    @property
+    def hook(self) -> Document | None:
+        """Its postStart hook."""
+        found: Document | None = (self.spec.get("lifecycle") or {}).get("postStart")
+        return found
+
+    def end(self, code: int, now: float, timestamp: str, message: str = "") -> None:
         """The run has ended."""
-        self.ended = Ended(code, self.started_at, timestamp, now)
+        self.ended = Ended(code, self.started_at, timestamp, now, message=message)
         self.not_before = now + self.crash.after(now - self.begun)
-        self.running = self.ready = self.started = False
+        self.running = self.ready = self.started = self.starting = False
         self.stopping = None
 
     def fail(self, message: str, now: float, timestamp: str) -> None:

@@ -53,7 +53,7 @@ def phase_of(document: Document, pod: RunningPod) -> str:
     if not initialized(pod):
         return "Pending"
     main = pod.of(Role.MAIN)
-    if any(not c.running and c.ended is None for c in main):
+    if any(c.ended is None and (c.starting or not c.running) for c in main):
         return "Pending"
     if any(c.running or should_run(c, policy) for c in main):
         return "Running"
@@ -104,7 +104,11 @@ def _conditions(document: Document, pod: RunningPod, status: Document, now: str)
         "PodScheduled": {"status": "True"},
     }
     before = {c["type"]: c for c in (document.get("status") or {}).get("conditions") or ()}
-    made = [_condition(kind, state, before.get(kind), now) for kind, state in wanted.items()]
+    generation = document["metadata"].get("generation", 1)
+    made = [
+        {**_condition(kind, state, before.get(kind), now), "observedGeneration": generation}
+        for kind, state in wanted.items()
+    ]
     return made + [copy.deepcopy(c) for kind, c in before.items() if kind not in wanted]
 
 
@@ -159,7 +163,7 @@ def _container_status(container: Container, document: Document) -> Document:
 
 def _state(container: Container, document: Document, last: Document) -> tuple[Document, Document]:
     """(state, lastState): what it does now, and how the run before ended."""
-    if container.running:
+    if container.running and not container.starting:
         return {"running": {"startedAt": container.started_at}}, last
     if container.waiting is not None:
         reason, message = container.waiting

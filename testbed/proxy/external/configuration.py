@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from testbed.api.documents import Document
+from testbed.api.documents import Document, load_documents
 from testbed.errors import UsageError
 
 #: Words of a proxy command that stand for something else on every node.
 PLACEHOLDERS = ("config", "kubeconfig", "node", "mode")
 #: kube-proxy waits this long between two syncs; its default of 1 s would make every change slow.
 MIN_SYNC_PERIOD = "10ms"
+#: Where a ConfigMap that kubeadm wrote has the configuration.
+_CONFIG_MAP_KEY = "config.conf"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeProxy:
     """One node's external proxy. `directory` is for its files; `kubeconfig` opens the API server
-    from within the node's network namespace."""
+    from within the node's network namespace. `own` are fields of the user's own configuration."""
 
     node: str
     mode: str
     cluster_cidrs: tuple[str, ...]
     kubeconfig: Path
     directory: Path
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def config(self) -> Path:
@@ -67,17 +71,49 @@ def configuration(proxy: NodeProxy) -> Document:
     """A KubeProxyConfiguration (v1alpha1).
 
     conntrack's limits are the host's, not the namespace's: 0 leaves them alone. Only the section of
-    the mode that is asked for is there: a kube-proxy before 1.29 knows no `nftables`.
+    the mode that is asked for is there: a kube-proxy before 1.29 knows no `nftables`. The user's
+    own fields stand over these, but not over what the lab and the node depend on.
     """
-    return {
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "mode": proxy.mode,
-        "hostnameOverride": proxy.node,
+    chosen: Document = {
         "clusterCIDR": ",".join(proxy.cluster_cidrs),
-        "clientConnection": {"kubeconfig": str(proxy.kubeconfig)},
-        "healthzBindAddress": "0.0.0.0:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         "conntrack": {"maxPerCore": 0, "min": 0},
         proxy.mode: {"syncPeriod": "30s", "minSyncPeriod": MIN_SYNC_PERIOD},
     }
+    fixed: Document = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "mode": proxy.mode,
+        "hostnameOverride": proxy.node,
+        "clientConnection": {"kubeconfig": str(proxy.kubeconfig)},
+        "healthzBindAddress": "0.0.0.0:10256",
+    }
+    return _over(_over({**fixed, **chosen}, proxy.own), fixed)
+
+
+def own_configuration(documents: Sequence[Document], source: str) -> Document:
+    """The fields of a user's KubeProxyConfiguration, or of the ConfigMap that kubeadm has it in.
+
+    `source` names it in UsageErrors.
+    """
+    if len(documents) != 1:
+        raise UsageError(f"{source}: {len(documents)} objects, not one KubeProxyConfiguration")
+    document = documents[0]
+    text = (document.get("data") or {}).get(_CONFIG_MAP_KEY)
+    if document.get("kind") == "ConfigMap" and text:
+        source = f"{source}: {_CONFIG_MAP_KEY}"
+        return own_configuration(load_documents(text, source), source)
+    if document.get("kind") != "KubeProxyConfiguration":
+        raise UsageError(f"{source}: kind is {document.get('kind')}, not KubeProxyConfiguration")
+    return document
+
+
+def _over(base: Mapping[str, Any], upper: Mapping[str, Any]) -> Document:
+    """`base` with the fields of `upper`; those that are empty leave what `base` says."""
+    result = dict(base)
+    for name, value in upper.items():
+        if isinstance(value, Mapping) and isinstance(result.get(name), Mapping):
+            result[name] = _over(result[name], value)
+        elif value not in (None, "") or name not in result:
+            result[name] = value
+    return result

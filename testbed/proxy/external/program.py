@@ -69,6 +69,7 @@ class ExternalProxy:
         self.taken_over = False
         self._report = report
         self._printed_before = 0
+        self._copy = ""
         self._command = command
         self._place = place
         self._loop = loop
@@ -168,12 +169,14 @@ class ExternalProxy:
         return (reasons[-1:] or lines[-1:] or ["it printed nothing"])[0]
 
     def _kept_log(self) -> str:
-        """A copy of what it printed that outlives the lab."""
-        prefix = f"testbed-{self.facts.node}-proxy-"
-        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".log")
-        with open(descriptor, "wb") as copy, contextlib.suppress(OSError):
-            copy.write(self.facts.log.read_bytes())
-        return name
+        """A copy of what it printed that outlives the lab; always the same file."""
+        if not self._copy:
+            prefix = f"testbed-{self.facts.node}-proxy-"
+            descriptor, self._copy = tempfile.mkstemp(prefix=prefix, suffix=".log")
+            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            Path(self._copy).write_bytes(self.facts.log.read_bytes())
+        return self._copy
 
     async def ready(self) -> None:
         """Wait until it answers 200 on /healthz and has written its first rules.

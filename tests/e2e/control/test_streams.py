@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
@@ -79,35 +80,53 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
         yield Kubectl(live, home, controllers=False)
 
 
+#: What kubectl before 1.30 speaks, and newer ones where WebSocket is turned off.
+SPDY = {
+    "KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false",
+    "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false",
+}
+TRANSPORTS = pytest.mark.parametrize("transport", [{}, SPDY], ids=["websocket", "spdy"])
+
+
 def test_logs_come_whole_or_by_their_tail(kubectl: Kubectl) -> None:
     assert kubectl("logs p").output == "p/c 0\np/c 1\np/c 2\n"
     assert kubectl("logs p --tail=1 -f").output == "p/c 2\n"
     assert "container d is not valid for pod p" in kubectl("logs p -c d").error
 
 
-def test_exec_carries_arguments_output_and_exit_status(kubectl: Kubectl) -> None:
-    assert kubectl.run(["exec", "p", "--", "echo", "a b", "c"]).output == "a b c\n"
-    failed = kubectl("exec p -- fail")
+@TRANSPORTS
+def test_exec_carries_arguments_output_and_exit_status(
+    kubectl: Kubectl, transport: dict[str, str]
+) -> None:
+    echoed = kubectl.run(["exec", "p", "--", "echo", "a b", "c"], **transport)
+    assert echoed.output == "a b c\n"
+    failed = kubectl("exec p -- fail", **transport)
     assert failed.code == 7
     assert "no\n" in failed.error
 
 
-def test_exec_carries_input_to_its_end(kubectl: Kubectl) -> None:
+@TRANSPORTS
+def test_exec_carries_input_to_its_end(kubectl: Kubectl, transport: dict[str, str]) -> None:
     text = "".join(f"line {number}\n" for number in range(20_000))
-    assert kubectl("exec -i p -- cat", text).output == text
+    assert kubectl("exec -i p -- cat", text, **transport).output == text
 
 
-def test_attach_joins_the_containers_process(kubectl: Kubectl) -> None:
-    assert "attached\n" in kubectl("attach p").text
+@TRANSPORTS
+def test_attach_joins_the_containers_process(kubectl: Kubectl, transport: dict[str, str]) -> None:
+    assert "attached\n" in kubectl("attach p", **transport).text
 
 
-def test_port_forward_carries_several_connections(kubectl: Kubectl) -> None:
+@TRANSPORTS
+def test_port_forward_carries_several_connections(
+    kubectl: Kubectl, transport: dict[str, str]
+) -> None:
     live = kubectl.live
 
     async def talk() -> list[bytes]:
         process = await asyncio.create_subprocess_exec(
             "kubectl",
             *("--kubeconfig", str(live.server.kubeconfig), "port-forward", "pod/p", ":80", ":81"),
+            env={**os.environ, **transport},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

@@ -12,7 +12,7 @@ import pytest
 
 from testbed.cluster import Cluster
 from tests.kernel.runtime.conftest import Kubectl
-from tests.kernel.runtime.test_pods import until
+from tests.kernel.runtime.test_pods import address, ask, until
 
 pytestmark = pytest.mark.kernel
 
@@ -289,3 +289,69 @@ def test_a_pods_volumes_are_gone_with_it(lab: Cluster, kubectl: Kubectl) -> None
     kubectl("delete", "pod", "short", "--force")
     found = subprocess.run(["find", "/run", "-path", f"*{uid}*"], capture_output=True, text=True)
     assert found.stdout == ""
+
+
+NGINX = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: site}
+data:
+  index.html: "<h1>from a map</h1>"
+  site.conf: "server { listen 8080; location / { return 200 'from conf.d'; } }"
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: site}
+spec:
+  containers:
+  - name: c
+    image: nginx
+    volumeMounts:
+    - {name: site, mountPath: /usr/share/nginx/html}
+    - {name: site, mountPath: /etc/nginx/conf.d/site.conf, subPath: site.conf}
+  volumes: [{name: site, configMap: {name: site}}]
+"""
+
+
+def test_nginx_serves_pages_and_servers_out_of_a_map(lab: Cluster, kubectl: Kubectl) -> None:
+    kubectl("apply", "-f", "-", input=NGINX)
+
+    def serves() -> bool:
+        place = address(lab, "site")
+        request = b"GET / HTTP/1.0\r\n\r\n"
+        try:
+            found = [ask(lab, "w1", place, port, request) for port in (80, 8080)]
+        except ConnectionRefusedError:
+            return False
+        return b"from a map" in found[0] and b"from conf.d" in found[1]
+
+    assert until(lambda: "Running" in kubectl("get", "pod", "site").stdout)
+    assert until(serves), kubectl("logs", "site").stdout
+    kubectl("delete", "pod", "site", "--force")
+
+
+@pytest.mark.parametrize(
+    ("policy", "script", "message"),
+    [
+        ("File", "echo printed; echo why > /dev/termination-log; exit 3", "why\n"),
+        ("File", "echo printed; exit 3", ""),
+        ("FallbackToLogsOnError", "echo printed; exit 3", "printed\n"),
+        ("FallbackToLogsOnError", "echo printed; exit 0", ""),
+    ],
+)
+def test_a_termination_message_is_what_the_program_left(
+    kubectl: Kubectl, policy: str, script: str, message: str
+) -> None:
+    manifest = pod("last", "emptyDir: {}").replace('sleep, "1000"', f"sh, -c, '{script}'")
+    manifest = manifest.replace("spec:\n", "spec:\n  restartPolicy: Never\n")
+    line = f"    terminationMessagePolicy: {policy}\n    image:"
+    kubectl("apply", "-f", "-", input=manifest.replace("    image:", line))
+
+    def state() -> dict[str, str]:
+        found = json.loads(kubectl("get", "pod", "last", "-o", "json").stdout)
+        ended = found["status"]["containerStatuses"][0]["state"].get("terminated")
+        return dict(ended or {})
+
+    assert until(lambda: bool(state()))
+    assert state().get("message", "") == message
+    kubectl("delete", "pod", "last", "--force")

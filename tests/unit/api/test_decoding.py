@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from testbed.api import quantity, schema
-from testbed.api.decoding import DecodeError, decode, encode
+from testbed.api.decoding import DecodeError, decode
 from testbed.api.documents import Document
+from testbed.api.encoding import encode
 
 UNMARSHAL = "json: cannot unmarshal"
 MISTAKES: list[tuple[str, str, Document, str]] = [
@@ -116,6 +117,7 @@ def test_zero_values_are_left_out_unless_they_say_something() -> None:
     assert encode(given, service()) == {
         "spec": {"allocateLoadBalancerNodePorts": False, "ports": [{"port": 0, "targetPort": 0}]},
         "status": {"loadBalancer": {}},
+        "metadata": {},
     }
 
 
@@ -123,7 +125,12 @@ def test_a_slice_always_has_endpoints_and_ports() -> None:
     definition = schema.kind_struct("discovery.k8s.io/v1", "EndpointSlice")
     assert definition is not None
     stored = encode({"addressType": "IPv4", "endpoints": []}, definition)
-    assert stored == {"addressType": "IPv4", "endpoints": None, "ports": None}
+    assert stored == {
+        "addressType": "IPv4",
+        "endpoints": None,
+        "ports": None,
+        "metadata": {},
+    }
 
 
 QUANTITIES = [
@@ -141,6 +148,12 @@ QUANTITIES = [
     ("100", "100"),
     ("64Mi", "64Mi"),
     ("0.1n", "1n"),
+    (".", "0"),
+    ("Gi", "0"),
+    ("1.500", "1.500"),
+    ("+5", "+5"),
+    ("12E", "12E"),
+    ("9Ei", "9223372036854775807"),
     ("1G", "1G"),
 ]
 
@@ -178,6 +191,7 @@ def test_every_table_row_about_go_types_names_a_field() -> None:
         found = schema.struct(name)
         fields.setdefault(found.go, set()).update(found.fields)
     tables: list[Any] = [gotypes.POINTERS, gotypes.EMBEDDED, gotypes.NULLABLE, gotypes.ZEROES]
+    tables.append(gotypes.OMITTED)
     tables += [gotypes.NAMED, gotypes.NAMED_MAPS]
     for table in tables:
         assert [row for row in table if row[1] not in fields.get(row[0], ())] == []

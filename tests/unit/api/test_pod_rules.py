@@ -19,6 +19,10 @@ def pod(container: Document | None = None, **spec: Any) -> Document:
     return obj("Pod", "p", {"containers": [{**CONTAINER, **(container or {})}], **spec})
 
 
+def labelled(labels: dict[str, str], **spec: Any) -> Document:
+    return obj("Pod", "p", {"containers": [dict(CONTAINER)], **spec}, meta={"labels": labels})
+
+
 def env(**source: Any) -> Document:
     return pod({"env": [{"name": "A", "valueFrom": source}]})
 
@@ -172,10 +176,11 @@ REFUSED: list[tuple[str, Document, str]] = [
     ),
     (
         "matchLabelKeys are not in the selector",
-        pod(
+        labelled(
+            {"a": "b"},
             topologySpreadConstraints=[
                 {**SPREAD, "matchLabelKeys": ["a"], "labelSelector": {"matchLabels": {"a": "b"}}}
-            ]
+            ],
         ),
         f'{MATCH_KEYS}[0]: Invalid value: "a": exists in both matchLabelKeys and labelSelector',
     ),
@@ -272,7 +277,7 @@ def test_a_gated_pods_node_selector_may_grow() -> None:
     assert changed(before, nodeSelector={"a": "b", "c": "d"}) == ""
     assert changed(before, nodeSelector={"c": "d"}) == (
         'spec.nodeSelector: Invalid value: {"c":"d"}: '
-        "additions only are allowed (no mutations or deletions)"
+        "only additions to spec.nodeSelector are allowed (no mutations or deletions)"
     )
 
 

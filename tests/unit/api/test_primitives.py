@@ -6,7 +6,6 @@ import pytest
 
 from testbed.api import quantity, warn
 from testbed.api.documents import Document
-from testbed.api.gosyntax import MAX_DEPTH, syntax_error
 from testbed.api.status import FieldError
 from testbed.api.validation import meta
 from testbed.api.validation.addresses import legacy_cidr, strict_cidr
@@ -65,43 +64,6 @@ def test_a_quantity_of_many_digits_has_its_exact_value(digits: int) -> None:
     value = quantity.parse(text)[0]
     assert str(value) == text
     assert value == value.to_integral_value()
-
-
-SYNTAX = [
-    ("", "unexpected end of JSON input"),
-    ("{", "unexpected end of JSON input"),
-    ("nul", "invalid character ' ' in literal null (expecting 'l')"),
-    ("tru ", "invalid character ' ' in literal true (expecting 'e')"),
-    ("x", "invalid character 'x' looking for beginning of value"),
-    ("'a'", r"invalid character '\'' looking for beginning of value"),
-    ('"', "unexpected end of JSON input"),
-    ("é", "invalid character 'Ã' looking for beginning of value"),
-    ("{a", "invalid character 'a' looking for beginning of object key string"),
-    ('{"a" 1', "invalid character '1' after object key"),
-    ('{"a":1 "b"', "invalid character '\"' after object key:value pair"),
-    ("[1 2]", "invalid character '2' after array element"),
-    ("1 2", "invalid character '2' after top-level value"),
-    ("01", "invalid character '1' after top-level value"),
-    ("-a", "invalid character 'a' in numeric literal"),
-    ("1.x", "invalid character 'x' after decimal point in numeric literal"),
-    ("1e+", "invalid character ' ' in exponent of numeric literal"),
-    ('"\t"', r"invalid character '\t' in string literal"),
-    ('"\\x"', "invalid character 'x' in string escape code"),
-    ('"\\u12G4"', "invalid character 'G' in \\u hexadecimal character escape"),
-    ("[" * (MAX_DEPTH + 1), "invalid character '[' exceeded max depth"),
-]
-
-
-@pytest.mark.parametrize(("given", "expected"), SYNTAX, ids=[text[:8] for text, _ in SYNTAX])
-def test_what_is_no_json_is_refused_in_gos_words(given: str, expected: str) -> None:
-    assert syntax_error(given) == expected
-
-
-@pytest.mark.parametrize(
-    "given", ["null", " [1, -0.5e-3, {}] ", '{"a":{"b":[]},"c":"\\u00e9\\n"}', "[" * 99 + "]" * 99]
-)
-def test_json_has_no_syntax_error(given: str) -> None:
-    assert syntax_error(given) is None
 
 
 def test_a_generated_names_prefix_is_cut_by_the_byte() -> None:

@@ -38,6 +38,24 @@ def ingress(spec: Document | None = None) -> Document:
     return obj("Ingress", "i", given, meta={"annotations": annotations})
 
 
+def volumes(*entries: Document) -> Document:
+    return pod(volumes=list(entries), serviceAccountName="default")
+
+
+ODD: Document = {
+    "weight": 1,
+    "preference": {
+        "matchExpressions": [
+            {"key": "node-role.kubernetes.io/master", "operator": "In", "values": ["-1"]}
+        ]
+    },
+}
+PREFERRED = (
+    "spec.affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference"
+    ".matchExpressions"
+)
+ITEMS: list[Document] = [{"key": "a", "path": "a"}, {"key": "b", "path": "a/b"}]
+
 TABLE: list[tuple[Document, list[str]]] = [
     (pod(), []),
     (
@@ -130,6 +148,86 @@ TABLE: list[tuple[Document, list[str]]] = [
         ],
     ),
     (
+        pod(nodeSelector={"beta.kubernetes.io/os": "linux", "a": "b"}),
+        [
+            "spec.nodeSelector[beta.kubernetes.io/os]: "
+            'deprecated since v1.14; use "kubernetes.io/os" instead'
+        ],
+    ),
+    (
+        pod(affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [ODD]}}),
+        [
+            f"{PREFERRED}[0].key: node-role.kubernetes.io/master is "
+            'use "node-role.kubernetes.io/control-plane" instead',
+            f"{PREFERRED}[0].values[0]: -1 is invalid, a valid label must be an empty string or "
+            "consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+            "alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
+            "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+        ],
+    ),
+    (
+        {
+            **pod(),
+            "metadata": {
+                "name": "p",
+                "annotations": {
+                    "scheduler.alpha.kubernetes.io/critical-pod": "",
+                    "seccomp.security.alpha.kubernetes.io/pod": "runtime/default",
+                },
+            },
+        },
+        [
+            "metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: "
+            'non-functional in v1.16+; use the "priorityClassName" field instead',
+            "metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: "
+            'non-functional in v1.27+; use the "seccompProfile" field instead',
+        ],
+    ),
+    (
+        volumes({"name": "v", "gitRepo": {"repository": "https://example.com/r"}}),
+        ["spec.volumes[0].gitRepo: deprecated in v1.11, and disabled by default in v1.33+"],
+    ),
+    (
+        volumes({"name": "v", "configMap": {"name": "m", "items": ITEMS}}),
+        ['volume "v" (ConfigMap "m"): overlapping paths: "a/b" with "a"'],
+    ),
+    (
+        volumes({"name": "v", "secret": {"secretName": "s", "items": ITEMS}}),
+        ['volume "v" (Secret "s"): overlapping paths: "a/b" with "a"'],
+    ),
+    (
+        volumes(
+            {
+                "name": "v",
+                "projected": {
+                    "sources": [
+                        {},
+                        {"configMap": {"name": "m", "items": ITEMS[:1]}},
+                        {"serviceAccountToken": {"path": "a/"}},
+                    ]
+                },
+            }
+        ),
+        [
+            'volume "v" (Projected) has no sources provided',
+            'volume "v" (Projected): overlapping paths: '
+            '"a" (ServiceAccountToken) with "a" (ConfigMap "m")',
+        ],
+    ),
+    (
+        pod(
+            container={"ports": [{"containerPort": 80, "name": "a"}]},
+            initContainers=[
+                {"name": "i", "image": "x", "ports": [{"containerPort": 81, "name": "a"}]}
+            ],
+        ),
+        [
+            'spec.containers[0].ports[0]: duplicate port name "a" with '
+            "spec.initContainers[0].ports[0], services and probes that select ports by name "
+            "will use spec.initContainers[0].ports[0]"
+        ],
+    ),
+    (
         ingress(),
         [
             'annotation "kubernetes.io/ingress.class" is deprecated, '
@@ -174,3 +272,13 @@ def test_changes_of_pods_bring_no_warnings() -> None:
     stored, first = create(ports({}, {}))
     assert len(first) == 1
     assert admission().update("pods", copy.deepcopy(stored), stored).warnings == ()
+
+
+def test_a_templates_old_app_armor_annotation_is_warned_about() -> None:
+    given = deployment()
+    key = "container.apparmor.security.beta.kubernetes.io/c"
+    given["spec"]["template"]["metadata"]["annotations"] = {key: "unconfined"}
+    assert create(given)[1] == (
+        f"spec.template.metadata.annotations[{key}]: "
+        'deprecated since v1.30; use the "appArmorProfile" field instead',
+    )

@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 from testbed.api.documents import Document
-from tests.unit.control.world import World, container, node
+from testbed.control.controllers.daemonset import DaemonSetController
+from tests.unit.control.world import Bench, World, container, node
 
 
 def daemon_set(rolling: Document | None = None, **spec: Any) -> Document:
@@ -136,3 +137,70 @@ def test_with_a_surge_the_new_daemon_is_ready_before_the_old_one_goes() -> None:
     with_image(world, "web:3")
     world.advance(1)
     assert {p["spec"]["containers"][0]["image"] for p in world.pods()} == {"web:3"}
+
+
+def daemons(world: World) -> list[str]:
+    return [p["metadata"]["name"] for p in world.pods()]
+
+
+def test_a_daemon_that_failed_is_replaced_and_told_later_each_time() -> None:
+    bench = Bench(DaemonSetController)
+    bench.create("daemonsets", daemon_set())
+    (first,) = bench.pods()
+    bench.set_status(first, "Failed")
+    (second,) = bench.pods()
+    assert second != first
+    message = f"Found failed daemon pod default/{first} on node w1, will try to kill it"
+    assert ("Warning", "FailedDaemonPod", message) in bench.api.events
+    bench.set_status(second, "Failed")
+    assert bench.pods() == [second]
+    bench.run(1)
+    assert bench.pods() != [second]
+
+
+def test_a_daemon_that_succeeded_is_replaced_and_told() -> None:
+    bench = Bench(DaemonSetController)
+    bench.create("daemonsets", daemon_set())
+    (first,) = bench.pods()
+    bench.set_status(first, "Succeeded")
+    assert bench.pods() != [first]
+    message = f"Found succeeded daemon pod default/{first} on node w1, will try to delete it"
+    assert ("Normal", "SucceededDaemonPod", message) in bench.api.events
+
+
+def test_daemons_tell_the_generation_of_their_template() -> None:
+    world = World(nodes=[("w1", "a")])
+    document = daemon_set()
+    document["metadata"]["annotations"] = {"deprecated.daemonset.template.generation": "3"}
+    world.create("daemonsets", document)
+    (pod,) = world.pods()
+    assert pod["metadata"]["labels"]["pod-template-generation"] == "3"
+    (revision,) = world.store.list("controllerrevisions")
+    assert revision["metadata"]["annotations"] == document["metadata"]["annotations"]
+
+
+def test_a_daemon_that_is_going_counts_as_scheduled_until_it_is_gone() -> None:
+    world = World(nodes=[("w1", "a")])
+    world.create("daemonsets", daemon_set())
+    world.runtime.stubborn.add("c")
+    world.delete("pods", daemons(world)[0])
+    found = status(world)
+    assert (found["currentNumberScheduled"], found["desiredNumberScheduled"]) == (1, 1)
+    assert len(daemons(world)) == 1
+
+
+def test_a_placed_daemon_of_a_node_that_is_gone_is_left_to_the_garbage_collector() -> None:
+    world = World(nodes=[("w1", "a"), ("w2", "a")])
+    world.create("daemonsets", daemon_set())
+    world.store.delete("nodes", "", "w2")
+    world.run()
+    assert len(daemons(world)) == 2
+    world.advance(41)
+    assert len(daemons(world)) == 1
+
+
+def test_without_a_surge_or_unavailable_nodes_one_may_be_unavailable() -> None:
+    world = World(nodes=[("w1", "a"), ("w2", "a")])
+    world.create("daemonsets", daemon_set({"maxUnavailable": 0, "maxSurge": 0}))
+    with_image(world, "web:2")
+    assert {p["spec"]["containers"][0]["image"] for p in world.pods()} == {"web:2"}

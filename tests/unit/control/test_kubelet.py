@@ -382,3 +382,130 @@ def test_the_event_says_where_the_echo_application_stands_in_for_an_image() -> N
         'Container image "web" already present on machine',
         'Image "web" is not in the image table; the echo application runs',
     ]
+
+
+def hooked(**hook: Document) -> Document:
+    each = {**container(), "lifecycle": {"postStart": hook}}
+    return pod("web-0", containers=[each, {**container(), "name": "second"}])
+
+
+def test_a_post_start_hook_holds_the_container_and_those_after_it() -> None:
+    world = World()
+    world.runtime.held = []
+    world.create("pods", hooked(httpGet={"port": 80}))
+    assert waiting(world) == "ContainerCreating"
+    assert world.pod("web-0")["status"]["phase"] == "Pending"
+    assert world.runtime.calls == ["start c"]
+    world.runtime.held[0]("")
+    world.run()
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    assert world.runtime.calls == ["start c", "start second"]
+
+
+def test_a_post_start_hook_that_fails_ends_the_container() -> None:
+    world = World()
+    world.runtime.stubborn.add("c")
+    world.runtime.problems["web-0"] = "command terminated with exit code 1"
+    world.create("pods", hooked(exec={"command": ["false"]}))
+    told = [(reason, message) for _, reason, message in world.api.events]
+    assert ("FailedPostStartHook", "PostStartHook failed") in told
+    assert ("Killing", "FailedPostStartHook") in told
+    assert "stop c" in world.runtime.calls
+    world.exit("web-0", 137)
+    found = world.pod("web-0")["status"]["containerStatuses"][0]
+    assert found["lastState"]["terminated"]["exitCode"] == 137
+    assert found["restartCount"] == 1
+
+
+def test_a_post_start_hook_may_sleep_on_the_labs_clock() -> None:
+    world = World()
+    world.create("pods", hooked(sleep={"seconds": 5}))
+    assert waiting(world) == "ContainerCreating"
+    world.advance(5)
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+
+
+def test_a_hook_of_a_run_that_is_over_changes_nothing() -> None:
+    world = World()
+    world.runtime.held = []
+    world.create("pods", hooked(exec={"command": ["slow"]}))
+    first = world.runtime.held[0]
+    world.exit("web-0", 1)
+    first("too late")
+    world.run()
+    assert not any(reason == "FailedPostStartHook" for _, reason, _ in world.api.events)
+
+
+def test_a_hook_by_tcp_socket_is_refused_as_kubelet_does() -> None:
+    world = World()
+    world.create("pods", hooked(tcpSocket={"port": 80}))
+    assert any(reason == "FailedPostStartHook" for _, reason, _ in world.api.events)
+
+
+def test_probes_wait_for_the_post_start_hook() -> None:
+    world = World()
+    world.runtime.held = []
+    document = hooked(exec={"command": ["slow"]})
+    document["spec"]["containers"][0]["readinessProbe"] = {"httpGet": {"port": 80}}
+    world.create("pods", document)
+    assert [action for _, action in world.runtime.checks] == [{"exec": {"command": ["slow"]}}]
+    world.runtime.held[0]("")
+    world.run()
+    assert world.runtime.checks[-1][1] == {"httpGet": {"port": 80}}
+
+
+def with_sidecars(**main: Any) -> Document:
+    sidecars = [{**container(), "name": name, "restartPolicy": "Always"} for name in ("one", "two")]
+    return pod("web-0", initContainers=sidecars, containers=[{**container(), **main}])
+
+
+def stops(world: World) -> list[str]:
+    return [call for call in world.runtime.calls if call.startswith(("stop", "kill"))]
+
+
+def test_sidecars_end_after_the_main_containers_from_the_last_to_the_first() -> None:
+    world = World()
+    world.runtime.stubborn |= {"c", "one", "two"}
+    world.create("pods", with_sidecars())
+    world.delete("pods", "web-0", grace=30)
+    assert stops(world) == ["stop c"]
+    world.exit("web-0", 0)
+    assert stops(world) == ["stop c", "stop two"]
+    world.exit("web-0", 0, "two")
+    assert stops(world) == ["stop c", "stop two", "stop one"]
+    world.exit("web-0", 0, "one")
+    assert world.store.find("pods", "default", "web-0") is None
+
+
+def test_sidecars_do_not_outlive_the_grace_period_of_a_container_that_does_not_end() -> None:
+    world = World()
+    world.runtime.stubborn |= {"c", "one", "two"}
+    world.create("pods", with_sidecars())
+    world.delete("pods", "web-0", grace=10)
+    world.advance(10)
+    assert stops(world) == ["stop c", "kill c", "stop two", "stop one"]
+    world.advance(2)
+    assert sorted(stops(world)[4:]) == ["kill one", "kill two"]
+    assert world.store.find("pods", "default", "web-0") is None
+
+
+def test_all_pre_stop_hooks_run_at_once() -> None:
+    world = World()
+    document = with_sidecars(lifecycle={"preStop": {"exec": {"command": ["main"]}}})
+    hook = {"preStop": {"exec": {"command": ["sidecar"]}}}
+    document["spec"]["initContainers"][0]["lifecycle"] = hook
+    world.create("pods", document)
+    world.runtime.held = []
+    world.delete("pods", "web-0", grace=30)
+    assert [action["exec"]["command"] for _, action in world.runtime.checks] == [
+        ["main"],
+        ["sidecar"],
+    ]
+
+
+def test_binding_a_pod_makes_no_new_generation() -> None:
+    world = World()
+    world.create("pods", one())
+    bound = world.pod("web-0")
+    assert bound["metadata"]["generation"] == 1
+    assert {c["observedGeneration"] for c in bound["status"]["conditions"]} == {1}

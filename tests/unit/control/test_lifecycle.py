@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 from testbed.api.documents import Document, name_of
+from testbed.control.controllers.base import set_condition
 from tests.unit.control.world import World, deployment, node, pod, service
 
 TOLERATIONS = [
@@ -158,3 +159,131 @@ def test_a_taint_that_goes_in_time_evicts_nobody() -> None:
     taint(world, "w3", NO_EXECUTE)
     world.advance(50)
     assert on_w3(world) == {"a-while"}
+
+
+def taints(world: World, name: str) -> list[tuple[str, str]]:
+    found = world.store.get("nodes", "", name)["spec"].get("taints") or []
+    return [(t["key"].removeprefix("node.kubernetes.io/"), t["effect"]) for t in found]
+
+
+def say(world: World, name: str, kind: str, value: str) -> None:
+    """What a node's kubelet says in a condition."""
+    found = copy.deepcopy(world.store.get("nodes", "", name))
+    set_condition(found["status"], {"type": kind, "status": value}, world.store.timestamp())
+    world.store.update("nodes", found, status=True)
+    world.run()
+
+
+def test_a_cordoned_node_is_tainted_until_it_is_uncordoned() -> None:
+    world = World()
+    world.store.update(
+        "nodes", {**world.store.get("nodes", "", "w1"), "spec": {"unschedulable": True}}
+    )
+    world.run()
+    assert taints(world, "w1") == [("unschedulable", "NoSchedule")]
+    assert world.store.get("nodes", "", "w1")["spec"]["taints"][0]["timeAdded"]
+    found = copy.deepcopy(world.store.get("nodes", "", "w1"))
+    del found["spec"]["unschedulable"]
+    world.store.update("nodes", found)
+    world.run()
+    assert taints(world, "w1") == []
+
+
+def test_conditions_are_taints_beside_those_of_the_user() -> None:
+    world = World()
+    taint(world, "w1", {"key": "mine", "effect": "NoSchedule"})
+    say(world, "w1", "MemoryPressure", "True")
+    assert taints(world, "w1") == [("mine", "NoSchedule"), ("memory-pressure", "NoSchedule")]
+    say(world, "w1", "MemoryPressure", "False")
+    assert taints(world, "w1") == [("mine", "NoSchedule")]
+
+
+def test_a_node_that_says_it_is_not_ready_is_tainted_so() -> None:
+    world = World()
+    say(world, "w1", "Ready", "True")
+    say(world, "w1", "Ready", "False")
+    assert taints(world, "w1") == [("not-ready", "NoSchedule"), ("not-ready", "NoExecute")]
+    say(world, "w1", "Ready", "True")
+    assert taints(world, "w1") == []
+
+
+def test_where_every_node_is_silent_nobody_is_evicted() -> None:
+    world = World(nodes=[("w1", "a"), ("w2", "b")])
+    world.create("pods", pod("p", nodeName="w1"))
+    world.stop_node("w1")
+    world.stop_node("w2")
+    world.advance(51)
+    world.advance(600)
+    assert taints(world, "w1") == [("unreachable", "NoSchedule")]
+    assert not world.pod("p")["metadata"].get("deletionTimestamp")
+    world.start_node("w2")
+    assert taints(world, "w1") == [("unreachable", "NoSchedule"), ("unreachable", "NoExecute")]
+    assert world.pod("p")["metadata"].get("deletionTimestamp")
+
+
+def test_where_most_of_a_zone_is_silent_no_more_pods_are_evicted() -> None:
+    world = World(nodes=[(f"w{index}", "a") for index in range(1, 6)])
+    for name in ("w1", "w2", "w3"):
+        world.stop_node(name)
+    world.advance(51)
+    evicting = [
+        name for name in ("w1", "w2", "w3") if ("unreachable", "NoExecute") in taints(world, name)
+    ]
+    assert evicting == []
+
+
+def test_nodes_that_come_and_go_are_told_of() -> None:
+    world = World(nodes=[("w1", "a")])
+    world.api.delete("nodes", "", "w1")
+    world.run()
+    told = [
+        (reason, message)
+        for _, reason, message in world.api.events
+        if "ing" in reason or "Reg" in reason
+    ]
+    assert told == [
+        ("RegisteredNode", "Node w1 event: Registered Node w1 in Controller"),
+        ("RemovingNode", "Node w1 event: Removing Node w1 from Controller"),
+    ]
+
+
+def test_an_eviction_that_is_called_off_is_told() -> None:
+    world = World()
+    bears = {"key": "x", "operator": "Exists", "tolerationSeconds": 60}
+    world.create("pods", pod("a-while", nodeName="w3", tolerations=[bears]))
+    taint(world, "w3", NO_EXECUTE)
+    taint(world, "w3")
+    message = "Cancelling deletion of Pod default/a-while"
+    assert ("Normal", "TaintManagerEviction", message) in world.api.events
+
+
+def test_an_evicted_pod_says_what_took_it() -> None:
+    world = World()
+    world.runtime.stubborn.add("c")
+    world.create("pods", pod("plain", nodeName="w3"))
+    taint(world, "w3", NO_EXECUTE)
+    (condition,) = [
+        c for c in world.pod("plain")["status"]["conditions"] if c["type"] == "DisruptionTarget"
+    ]
+    assert (condition["status"], condition["reason"], condition["message"]) == (
+        "True",
+        "DeletionByTaintManager",
+        "Taint manager: deleting due to NoExecute taint",
+    )
+
+
+def test_a_kubelet_that_never_spoke_is_told_from_one_that_stopped() -> None:
+    world = World()
+    say(world, "w2", "Ready", "True")
+    for name in ("w1", "w2"):
+        world.stop_node(name)
+    world.advance(51)
+    reasons = {
+        name: {
+            c["type"]: c["reason"]
+            for c in world.store.get("nodes", "", name)["status"]["conditions"]
+        }
+        for name in ("w1", "w2")
+    }
+    assert reasons["w1"]["Ready"] == reasons["w1"]["DiskPressure"] == "NodeStatusNeverUpdated"
+    assert reasons["w2"] == {"Ready": "NodeStatusUnknown"}

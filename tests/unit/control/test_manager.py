@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
 
 from testbed.api import status
 from testbed.clock import ManualClock
-from testbed.control.controllers.base import Controller, Key, Manager, RetryError
+from testbed.control.controllers import base
+from testbed.control.controllers.base import (
+    BURST,
+    BURST_AFTER_PAUSE,
+    FIRST_PAUSE,
+    SLICE,
+    Controller,
+    Key,
+    Manager,
+    RetryError,
+)
 from tests.unit.control.world import PlainApi, pod
 
 
@@ -103,3 +114,62 @@ def test_a_mistake_in_one_key_is_logged_and_tried_later(caplog: pytest.LogCaptur
         assert {("default", "one"), ("default", "two")} <= set(broken.seen)
         assert broken.seen.count(("default", "one")) == 2
         caplog.clear()
+
+
+class Feeder(Recorder):
+    """Queues its own key again at every look, as a Deployment on a node that evicts it does."""
+
+    feeding = True
+
+    def reconcile(self, key: Key) -> None:
+        super().reconcile(key)
+        if self.feeding:
+            self.requeue(key)
+
+
+def test_a_key_that_feeds_itself_is_put_off_and_others_go_on() -> None:
+    clock = ManualClock()
+    api = PlainApi(clock)
+    manager = Manager(api.store, clock)
+    feeder, other = Feeder(api), Recorder(api)
+    manager.add(feeder, other)
+    api.create("pods", pod("one"))
+    manager.run()
+    assert len(feeder.seen) == BURST
+    assert len(other.seen) == 1
+    for pause in (FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE):
+        before = len(feeder.seen)
+        clock.advance(pause / 2)
+        manager.run()
+        assert len(feeder.seen) == before
+        clock.advance(pause / 2)
+        manager.run()
+        assert len(feeder.seen) == before + BURST_AFTER_PAUSE
+
+
+def test_a_key_that_has_come_to_rest_has_all_its_looks_again() -> None:
+    clock = ManualClock()
+    api = PlainApi(clock)
+    manager = Manager(api.store, clock)
+    feeder = Feeder(api)
+    manager.add(feeder)
+    api.create("pods", pod("one"))
+    manager.run()
+    feeder.feeding = False
+    clock.advance(FIRST_PAUSE)
+    manager.run()
+    feeder.feeding = True
+    before = len(feeder.seen)
+    feeder.requeue(("default", "one"))
+    manager.run()
+    assert len(feeder.seen) == before + BURST
+
+
+def test_a_long_run_lets_others_have_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(base.time, "monotonic", lambda: next(ticks) * SLICE / 20)
+    api = PlainApi(ManualClock())
+    manager = Manager(api.store, api.clock)
+    manager.add(Feeder(api))
+    api.create("pods", pod("one"))
+    assert sum(1 for _ in manager.slices()) == BURST // 20

@@ -242,8 +242,7 @@ def test_applying_over_another_managers_field_is_a_conflict_until_forced(
     )
     assert (error.code, error.reason) == (409, "Conflict")
     assert error.message == (
-        'Apply failed with 1 conflict: conflict with "creator" using apps/v1 '
-        "at 2023-11-14T22:13:20Z: .spec.replicas"
+        'Apply failed with 1 conflict: conflict with "creator" using apps/v1: .spec.replicas'
     )
     assert error.details["causes"][0]["field"] == ".spec.replicas"
     forced = WriteOptions(manager="applier", force=True)

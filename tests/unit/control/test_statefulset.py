@@ -6,7 +6,8 @@ import copy
 from typing import Any
 
 from testbed.api.documents import Document
-from tests.unit.control.world import World, container
+from testbed.control.controllers.statefulset import StatefulSetController, max_unavailable
+from tests.unit.control.world import Bench, World, container
 
 
 def stateful_set(replicas: int = 3, **spec: Any) -> Document:
@@ -164,3 +165,61 @@ def test_revisions_that_were_orphaned_are_adopted_by_the_next_set() -> None:
     found = world.store.list("controllerrevisions")
     assert [r["metadata"]["name"] for r in found] == [revision["metadata"]["name"]]
     assert found[0]["metadata"]["ownerReferences"][0]["uid"] == again["metadata"]["uid"]
+
+
+def test_more_pods_may_be_replaced_at_a_time() -> None:
+    world = World()
+    rolling = {"partition": 0, "maxUnavailable": 2}
+    strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
+    world.create("statefulsets", stateful_set(replicas=4, updateStrategy=strategy))
+    world.runtime.missing_images.add("broken")
+    with_image(world, "broken")
+    # Both last ones are gone at once; the first of them doesn't come up, so the other isn't made.
+    assert images(world) == {"db-0": "web", "db-1": "web", "db-2": "broken"}
+
+
+def test_a_share_of_the_pods_is_rounded_down_to_at_least_one() -> None:
+    def allowed(value: int | str, replicas: int) -> int:
+        rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": value}}
+        return max_unavailable(stateful_set(replicas=replicas, updateStrategy=rolling))
+
+    assert [allowed("34%", 10), allowed("5%", 10), allowed(4, 10)] == [3, 1, 4]
+    assert max_unavailable(stateful_set()) == 1
+
+
+def test_an_ordered_set_waits_for_an_unavailable_pod_before_it_removes_another() -> None:
+    bench = Bench(StatefulSetController)
+    bench.create("statefulsets", stateful_set(replicas=3))
+    for name in ("db-0", "db-1", "db-2"):
+        bench.set_status(name)
+    for name in ("db-1", "db-2"):
+        bench.set_status(name, ready=False)
+    smaller = copy.deepcopy(bench.store.get("statefulsets", "default", "db"))
+    smaller["spec"]["replicas"] = 1
+    bench.store.update("statefulsets", smaller)
+    bench.run()
+    assert bench.pods() == ["db-0", "db-1", "db-2"]
+    bench.set_status("db-2")
+    assert bench.pods() == ["db-0"]
+
+
+def test_on_delete_never_calls_the_new_revision_the_current_one() -> None:
+    world = World()
+    world.create("statefulsets", stateful_set(1, updateStrategy={"type": "OnDelete"}))
+    with_image(world, "web:2")
+    world.delete("pods", "db-0")
+    found = status(world)
+    assert found["updatedReplicas"] == found["readyReplicas"] == 1
+    assert found["currentRevision"] != found["updateRevision"]
+
+
+def test_a_revision_has_its_own_label_and_the_sets_annotations() -> None:
+    world = World()
+    document = stateful_set()
+    document["metadata"]["annotations"] = {"team": "a"}
+    world.create("statefulsets", document)
+    (revision,) = world.store.list("controllerrevisions")
+    labels = revision["metadata"]["labels"]
+    assert set(labels) == {"app", "controller.kubernetes.io/hash"}
+    assert revision["metadata"]["name"] == f"db-{labels['controller.kubernetes.io/hash']}"
+    assert revision["metadata"]["annotations"] == {"team": "a"}

@@ -150,7 +150,9 @@ def test_an_unschedulable_pod_says_why_and_is_placed_when_a_node_fits() -> None:
     world.create("pods", pod("picky", nodeSelector={"disk": "ssd"}))
     condition = world.pods()[0]["status"]["conditions"][0]
     assert condition["message"] == (
-        "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+        "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new "
+        "claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful "
+        "for scheduling."
     )
     fitting = node("w2", "a", 2)
     fitting["metadata"]["labels"]["disk"] = "ssd"

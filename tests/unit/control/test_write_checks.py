@@ -10,7 +10,7 @@ import pytest
 
 from testbed.api.admission import Admission
 from testbed.api.documents import Document
-from testbed.api.resources import ResourceType, by_name
+from testbed.api.resources import RESOURCES, ResourceType, by_name
 from testbed.api.status import StatusError
 from testbed.clock import ManualClock
 from testbed.control.envelope import DeleteOptions, WriteOptions
@@ -261,3 +261,131 @@ def test_a_write_of_a_service_cidrs_status_leaves_its_metadata(registry: Registr
     changed = {**given, "metadata": {"name": "c", "labels": {"a": "b"}}}
     written = registry.update(ranges, "", "c", changed, subresource="status").document
     assert "labels" not in written["metadata"]
+
+
+def test_a_namespaces_precondition_has_words_of_its_own(registry: Registry) -> None:
+    namespaces = kind("namespaces")
+    stored = registry.create(namespaces, {"metadata": {"name": "team"}}).document
+    error = refusal(registry.delete, namespaces, "", "team", DeleteOptions(uid="other"))
+    assert error.message == (
+        'Operation cannot be fulfilled on namespaces "team": Precondition failed: '
+        f"UID in precondition: other, UID in object meta: {stored['metadata']['uid']}"
+    )
+
+
+@pytest.mark.parametrize("name", ["default", "kube-system", "kube-public"])
+def test_the_first_namespaces_stay_before_anything_is_asked(registry: Registry, name: str) -> None:
+    options = DeleteOptions(uid="other")
+    error = refusal(registry.delete, kind("namespaces"), "", name, options)
+    assert (error.code, error.message) == (
+        403,
+        f'namespaces "{name}" is forbidden: this namespace may not be deleted',
+    )
+
+
+def ingress(name: str, annotations: Document | None = None, **spec: Any) -> Document:
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    meta = {"name": name, "annotations": annotations or {}}
+    return {"metadata": meta, "spec": {"defaultBackend": backend, **spec}}
+
+
+def test_an_ingress_without_a_class_gets_the_default_one(registry: Registry) -> None:
+    def class_of(document: Document) -> Any:
+        made = registry.create(kind("ingresses"), document, namespace="default").document
+        return made["spec"].get("ingressClassName")
+
+    assert class_of(ingress("before")) is None
+    for name, default in (("b", "true"), ("a", "true"), ("c", "false")):
+        annotations = {"ingressclass.kubernetes.io/is-default-class": default}
+        document = {
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {"controller": "example.com/x"},
+        }
+        registry.create(kind("ingressclasses"), document)
+    assert class_of(ingress("plain")) == "a"
+    assert class_of(ingress("named", ingressClassName="c")) == "c"
+    assert class_of(ingress("old", {"kubernetes.io/ingress.class": "nginx"})) is None
+    error = refusal(
+        registry.create, kind("ingresses"), {"metadata": {"name": "bad"}, "spec": 1},
+        namespace="default",
+    )  # fmt: skip
+    assert error.code == 400
+
+
+WITH_STATUS = [r for r in RESOURCES if "status" in r.subresources]
+
+
+@pytest.mark.parametrize("resource", WITH_STATUS, ids=lambda r: r.resource)
+def test_a_status_can_be_put_without_the_rest(registry: Registry, resource: ResourceType) -> None:
+    """The rest is the stored object's; what is wrong with the sent rest is said all the same."""
+    namespace = "default" if resource.namespaced else ""
+    spec: Document = {
+        "pods": {"containers": [{"name": "c", "image": "i"}]},
+        "services": {"ports": [{"port": 80}], "type": "LoadBalancer"},
+        "ingresses": ingress("x")["spec"],
+        "servicecidrs": {"cidrs": ["10.9.0.0/24"]},
+    }.get(resource.resource, {})
+    if resource.group == "apps":
+        inner = {"containers": [{"name": "c", "image": "i"}]}
+        labels = {"matchLabels": {"a": "b"}}
+        spec = {"selector": labels, "template": {"metadata": {"labels": {"a": "b"}}, "spec": inner}}
+    made = registry.create(
+        resource, {"metadata": {"name": "x"}, "spec": spec}, namespace=namespace
+    ).document
+    body = {"metadata": {"name": "x"}, "status": made.get("status", {})}
+    put = registry.update(resource, namespace, "x", body, subresource="status").document
+    assert put.get("spec") == made.get("spec")
+    body["spec"] = 1
+    error = refusal(registry.update, resource, namespace, "x", body, subresource="status")
+    assert error.code == 400
+
+
+def test_an_address_mode_is_only_made_up_for_a_load_balancer(registry: Registry) -> None:
+    given = service()
+    given["spec"]["type"] = "LoadBalancer"
+    registry.create(SERVICES, given, namespace="default")
+    status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}
+    body = {"metadata": {"name": "web"}, "status": status}
+    error = refusal(registry.update, SERVICES, "default", "web", body, subresource="status")
+    assert error.details["causes"][0]["field"] == "status.loadBalancer.ingress[0].ipMode"
+    body["spec"] = {"type": "LoadBalancer"}
+    put = registry.update(SERVICES, "default", "web", body, subresource="status").document
+    assert put["status"]["loadBalancer"]["ingress"] == [{"ip": "192.0.2.1", "ipMode": "VIP"}]
+
+
+@pytest.mark.parametrize(
+    ("meta", "shown"),
+    [({"name": "web"}, "web"), ({"generateName": "web-"}, "web-"), ({}, "Unknown")],
+    ids=["name", "generateName", "neither"],
+)
+def test_a_refusal_for_a_namespaces_sake_names_what_was_asked_for(
+    registry: Registry, meta: Document, shown: str
+) -> None:
+    registry.create(kind("namespaces"), {"metadata": {"name": "team"}})
+    registry.delete(kind("namespaces"), "", "team")
+    error = refusal(registry.create, SERVICES, {**service(), "metadata": meta}, namespace="team")
+    assert error.message == (
+        f'services "{shown}" is forbidden: unable to create new content in namespace team '
+        "because it is being terminated"
+    )
+
+
+def test_a_negative_grace_is_a_second(registry: Registry) -> None:
+    spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "w1"}
+    pods = kind("pods")
+    registry.create(pods, {"metadata": {"name": "p"}, "spec": spec}, namespace="default")
+    marked, gone = registry.delete(pods, "default", "p", DeleteOptions(grace=-5))
+    assert (marked["metadata"]["deletionGracePeriodSeconds"], gone) == (1, False)
+
+
+def test_a_new_node_takes_no_pods_until_it_is_ready(registry: Registry) -> None:
+    taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+    other = {"key": "a", "effect": "NoExecute", "value": "b"}
+    for name, given, expected in (
+        ("bare", None, [taint]),
+        ("tainted", [other], [other, taint]),
+        ("known", [taint, other], [taint, other]),
+    ):
+        document = {"metadata": {"name": name}, "spec": {"taints": given}}
+        assert registry.create(NODES, document).document["spec"]["taints"] == expected
+    assert put(registry, NODES, {"metadata": {"name": "bare"}}).get("spec") == {}

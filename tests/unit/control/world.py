@@ -12,7 +12,7 @@ from testbed.api.documents import Document
 from testbed.api.volumes import HostPath, Volume
 from testbed.clock import ManualClock
 from testbed.control import names
-from testbed.control.controllers.base import Manager
+from testbed.control.controllers.base import Controller, Manager
 from testbed.control.controllers.daemonset import DaemonSetController
 from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpoints import EndpointsController
@@ -48,19 +48,29 @@ class PlainApi:
     def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
         return self.store.update(resource, document, status=status)
 
-    def delete(self, resource: str, namespace: str, name: str, *, grace: int | None = None) -> None:
+    def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "",
+    ) -> None:
         found = self.store.find(resource, namespace, name)
         if found is None:
             raise NotFoundError(resource, namespace, name)
         if resource == "pods" and grace is None:
             grace = found["spec"].get("terminationGracePeriodSeconds", 30)
             grace = grace if found["spec"].get("nodeName") else 0
-        self.store.delete(resource, namespace, name, grace=grace)
+        held = {"Orphan": ("orphan",), "Foreground": ("foregroundDeletion",)}
+        finalizers = held.get(propagation, ())
+        self.store.delete(resource, namespace, name, grace=grace, finalizers=finalizers)
 
     def bind(self, pod: Document, node: str) -> Document:
         bound = copy.deepcopy(pod)
         bound["spec"]["nodeName"] = node
-        return self.store.update("pods", bound)
+        return self.store.update("pods", bound, status=True)
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
         self.events.append((kind, reason, message))
@@ -159,6 +169,40 @@ class FakeRuntime:
     def host_ports(self, node: str, pods: Sequence[tuple[Document, tuple[str, ...]]]) -> str:
         self.mapped[node] = [pod["metadata"]["name"] for pod, _ in pods]
         return ""
+
+
+class Bench:
+    """Some controllers alone: nobody runs the Pods, so a test says what their status is."""
+
+    def __init__(self, *kinds: Callable[[PlainApi], Controller], nodes: int = 1) -> None:
+        self.clock = ManualClock(wall=1_800_000_000)
+        self.api = PlainApi(self.clock)
+        self.store = self.api.store
+        self.manager = Manager(self.store, self.clock)
+        self.manager.add(*(kind(self.api) for kind in kinds))
+        for index in range(1, nodes + 1):
+            self.store.create("nodes", node(f"w{index}", "a", index))
+
+    def run(self, seconds: float = 0) -> None:
+        self.clock.advance(seconds)
+        self.manager.run()
+
+    def create(self, resource: str, document: Document) -> Document:
+        made = self.api.create(resource, document)
+        self.run()
+        return made
+
+    def pods(self) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self.store.list("pods")]
+
+    def set_status(self, pod: str, phase: str = "Running", *, ready: bool = True) -> None:
+        """Give a Pod a phase and a Ready condition, then run."""
+        changed = copy.deepcopy(self.store.get("pods", "default", pod))
+        now = self.store.timestamp()
+        entry = {"type": "Ready", "status": str(ready), "lastTransitionTime": now}
+        changed["status"] = {"phase": phase, "conditions": [entry]}
+        self.store.update("pods", changed, status=True)
+        self.run()
 
 
 class World:

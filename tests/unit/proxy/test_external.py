@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from testbed.proxy.external.configuration import (
     check_command,
     command_line,
     configuration,
+    own_configuration,
 )
 
 PROXY = NodeProxy(
@@ -49,6 +52,62 @@ def test_placeholders_become_one_word_each() -> None:
         "w1 in nftables",
         "/run/w1/config.yaml",
     ]
+
+
+def test_the_users_fields_stand_over_ours_but_not_over_the_labs() -> None:
+    own = {
+        "kind": "KubeProxyConfiguration",
+        "mode": "ipvs",
+        "hostnameOverride": "elsewhere",
+        "clusterCIDR": "10.244.0.0/16",
+        "metricsBindAddress": "",
+        "clientConnection": {"kubeconfig": "/var/lib/kube-proxy/kubeconfig.conf", "qps": 50},
+        "conntrack": {"maxPerCore": None, "tcpEstablishedTimeout": "1h"},
+        "nftables": {"masqueradeAll": True},
+        "featureGates": {"TopologyAwareHints": True},
+    }
+    document = configuration(replace(PROXY, own=own))
+    assert (document["mode"], document["hostnameOverride"]) == ("nftables", "w1")
+    assert document["clusterCIDR"] == "10.244.0.0/16"
+    assert document["metricsBindAddress"] == "127.0.0.1:10249"
+    assert document["clientConnection"] == {"kubeconfig": "/run/a b/kubeconfig", "qps": 50}
+    assert document["conntrack"] == {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "1h"}
+    assert document["nftables"]["masqueradeAll"] is True
+    assert document["nftables"]["minSyncPeriod"] == "10ms"
+    assert document["featureGates"] == {"TopologyAwareHints": True}
+
+
+def test_kubeadms_configmap_is_read_too() -> None:
+    plain = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "nodePortAddresses": ["primary"],
+    }
+    boxed = {"kind": "ConfigMap", "data": {"config.conf": json.dumps(plain)}}
+    assert own_configuration([boxed], "f") == own_configuration([plain], "f") == plain
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ([], "f: 0 objects"),
+        ([{"kind": "Pod"}], "f: kind is Pod"),
+        (
+            [{"kind": "ConfigMap", "data": {"config.conf": "{apiVersion: v1, kind: Pod}"}}],
+            r"f: config\.conf: kind",
+        ),
+    ],
+)
+def test_a_file_that_has_no_configuration_is_refused(
+    documents: list[dict[str, Any]], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        own_configuration(documents, "f")
+
+
+def test_a_configuration_without_a_command_is_refused() -> None:
+    with pytest.raises(UsageError, match="needs a proxy command"):
+        LabOptions(proxy_config={"kind": "KubeProxyConfiguration"})
 
 
 @pytest.mark.parametrize(

@@ -1,71 +1,50 @@
 """Server-side apply and the bookkeeping of field managers.
 
-Source: apimachinery pkg/util/managedfields, structured-merge-diff v6 merge/update.go.
+Sources: apimachinery pkg/util/managedfields/internal (a manager around a manager, here as steps),
+structured-merge-diff v6 merge/update.go.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from functools import cache
 
-from testbed.api.documents import Document, copy_value
+from testbed.api import schema
+from testbed.api.documents import Document
+from testbed.api.encoding import encode as encode_document
+from testbed.api.gojson import marshal
 from testbed.control.apiserver.patch.fields import (
     FieldSet,
     Path,
     compare,
-    decode,
-    encode,
     field_set,
-    granular,
-    holds,
-    item_step,
-    parts,
+    managed,
+    ordered,
+    outside,
     path_text,
 )
+from testbed.control.apiserver.patch.managers import (
+    Manager,
+    capped,
+    managers_of,
+    write_managers,
+)
 from testbed.control.apiserver.patch.shape import Shape
-from testbed.control.apiserver.patch.strategic import interleave
-
-LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-#: Update managers kept apart; older ones are merged. Source: DefaultMaxUpdateManagers.
-UPDATE_MANAGERS = 10
-#: Fields of a Service that the server fills in after the writer's fields have been recorded.
-ALLOCATED = frozenset(
-    f"f:{name}"
-    for name in (
-        "clusterIP",
-        "clusterIPs",
-        "healthCheckNodePort",
-        "ipFamilies",
-        "ipFamilyPolicy",
-        "nodePort",
-    )
+from testbed.control.apiserver.patch.typed import (
+    TypedError,
+    check,
+    merge,
+    remove,
+    with_named_fields,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Manager:
-    """One entry of metadata.managedFields."""
-
-    name: str
-    operation: str
-    api_version: str
-    subresource: str
-    time: str
-    fields: FieldSet
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.name, self.operation, self.api_version, self.subresource
-
-    def __str__(self) -> str:
-        text = f'"{self.name}"'
-        if self.subresource:
-            text += f' with subresource "{self.subresource}"'
-        if self.operation == "Update":
-            text += f" using {self.api_version}" + (f" at {self.time}" if self.time else "")
-        return text
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+#: Bytes that an object's annotations may have together.
+ANNOTATIONS_LIMIT = 256 * 1024
+#: Who owns what was there before the first apply, where nobody kept account.
+BEFORE = "before-first-apply"
 
 
 class ApplyConflictError(ValueError):
@@ -87,226 +66,216 @@ class ApplyConflictError(ValueError):
         ]
 
 
-def managers_of(document: Document) -> list[Manager]:
-    """The entries of metadata.managedFields; malformed ones are left out."""
-    entries = (document.get("metadata") or {}).get("managedFields")
-    return [
-        Manager(
-            entry.get("manager") or "",
-            str(entry["operation"]),
-            entry.get("apiVersion") or "",
-            entry.get("subresource") or "",
-            entry.get("time") or "",
-            decode(entry.get("fieldsV1")),
-        )
-        for entry in (entries if isinstance(entries, list) else ())
-        if isinstance(entry, dict) and entry.get("operation") in ("Apply", "Update")
-    ]
-
-
-def write_managers(document: Document, managers: Iterable[Manager]) -> None:
-    """Set metadata.managedFields of `document`."""
-    kept = sorted(
-        (m for m in managers if m.fields),
-        key=lambda m: (m.operation, m.time, m.name, m.subresource),
-    )
-    entries = []
-    for manager in _capped(kept):
-        entry: Document = {
-            "manager": manager.name,
-            "operation": manager.operation,
-            "apiVersion": manager.api_version,
-        }
-        if manager.time:
-            entry["time"] = manager.time
-        entry["fieldsType"] = "FieldsV1"
-        entry["fieldsV1"] = encode(manager.fields)
-        if manager.subresource:
-            entry["subresource"] = manager.subresource
-        entries.append(entry)
-    if entries:
-        document["metadata"]["managedFields"] = entries
-    else:
-        document["metadata"].pop("managedFields", None)
-
-
 def record_update(
-    old: Document | None, sent: Document, new: Document, writer: Manager, shape: Shape
+    old: Document | None,
+    requested: Document,
+    new: Document,
+    writer: Manager,
+    shape: Shape,
+    reset: FieldSet = frozenset(),
 ) -> None:
     """Record in `new` that `writer` (its fields empty) made it out of `old` (None: created it).
 
-    `sent` is what the writer sent: what the server allocated for it has no manager.
+    `requested` is what the writer asked for, with defaults: what the server decided for itself has
+    no manager. `reset` are the fields that this writer can't set.
     """
-    entries = new["metadata"].get("managedFields")
-    if entries == [] or entries == [{}]:
-        managers: list[Manager] = []
-    else:
-        managers = managers_of(new) if entries else managers_of(old or {})
-    changes = compare(old or {}, new, shape)
-    changes.changed -= {
-        path for path in changes.changed if path[-1] in ALLOCATED and not holds(sent, shape, path)
+    managers = _managers_before(old, requested, subresource=bool(writer.subresource))
+    if managers or old is None:
+        managers = _updated(old or empty(new), requested, managers, writer, shape, reset)
+    write_managers(new, capped(managers).values())
+
+
+def _managers_before(
+    old: Document | None, requested: Document, *, subresource: bool
+) -> dict[str, Manager]:
+    """The managers that a write starts from: the request's, or else the stored object's."""
+    entries = requested["metadata"].get("managedFields")
+    found: list[Manager] | None = None
+    if not subresource:
+        if entries in ([], [{}]):
+            return {}
+        found = managers_of(entries)
+    if not found:
+        found = managers_of(((old or {}).get("metadata") or {}).get("managedFields"))
+    return {manager.key: manager for manager in found or ()}
+
+
+def _updated(
+    old: Document,
+    new: Document,
+    managers: dict[str, Manager],
+    writer: Manager,
+    shape: Shape,
+    reset: Iterable[Path],
+) -> dict[str, Manager]:
+    """`managers` after `writer` made `new` out of `old`."""
+    changes = compare(old, new, shape).without(reset)
+    gone = changes.changed | changes.removed
+    result = {
+        key: replace(manager, fields=manager.fields - gone) for key, manager in managers.items()
     }
-    changed = _within(changes.changed, writer.subresource)
-    removed = _within(changes.removed, writer.subresource)
-    result = []
-    own: FieldSet = frozenset()
-    for manager in managers:
-        if manager.key == writer.key:
-            own = manager.fields
-            writer = writer if changed else replace(writer, time=manager.time)
-        else:
-            # What an update changes belongs to its writer alone.
-            result.append(replace(manager, fields=manager.fields - changed - removed))
-    result.append(replace(writer, fields=(own | changed) - removed))
-    write_managers(new, result)
+    result = {key: manager for key, manager in result.items() if manager.fields}
+    fields = managed(changes.changed)
+    if fields:
+        before = result.get(writer.key)
+        result[writer.key] = replace(writer, fields=fields | (before.fields if before else fields))
+    return result
 
 
 def apply(
-    live: Document | None, configuration: Document, writer: Manager, shape: Shape, *, force: bool
+    live: Document | None,
+    configuration: Document,
+    writer: Manager,
+    shape: Shape,
+    *,
+    force: bool,
+    reset: FieldSet = frozenset(),
 ) -> Document:
-    """`live` with `configuration` applied by `writer`; raises ApplyConflictError.
+    """`live` with `configuration` applied by `writer`.
 
     Fields that the writer applied before and now leaves out go, unless someone else owns them.
+    Raises ApplyConflictError, and TypedError for a configuration that doesn't fit the type.
     """
-    configuration = _without_nulls(configuration)
-    current = live or {}
-    merged: Document = merge(current, configuration, shape)
-    wanted = _within(field_set(configuration, shape), writer.subresource)
-    before = managers_of(current)
-    others = [
-        m for m in before if m.key[:2] != writer.key[:2] or m.subresource != writer.subresource
-    ]
-    own = frozenset().union(*(m.fields for m in before if m not in others))
-    owned = frozenset().union(*(m.fields for m in others))
-    gone = [p for p in own - wanted if not _holds_below(owned, p) and not _holds_below(wanted, p)]
-    if gone:
-        merged = copy_value(merged)  # it shares parts with `live`, which stays as it is
-    for path in _outermost(gone):
-        _remove(merged, shape, path)
-    changes = compare(current, merged, shape)
-    conflicts = [(m, path) for m in others for path in sorted(m.fields & changes.changed)]
-    if conflicts and not force and not _settled_by_last_applied(current, writer, conflicts, shape):
-        raise ApplyConflictError(conflicts)
-    kept = [replace(m, fields=m.fields - changes.changed - changes.removed) for m in others]
-    same = [m for m in before if m not in others and m.fields == wanted]
-    write_managers(merged, [*kept, same[0] if same else replace(writer, fields=wanted)])
-    if writer.name == "kubectl" and live is not None:
-        _renew_last_applied(live, merged, configuration)
+    check(configuration, shape)
+    current = live or empty(configuration)
+    found = managers_of(current["metadata"].get("managedFields")) or []
+    managers = {manager.key: manager for manager in found}
+    if not managers:
+        before = replace(writer, name=BEFORE, operation="Update")
+        managers = _updated(empty(current), current, {}, before, shape, reset)
+    try:
+        merged = _apply(current, configuration, managers, writer, shape, force=force, reset=reset)
+    except ApplyConflictError as error:
+        if writer.name != "kubectl":
+            raise
+        allowed = _allowed_by_last_applied(current, shape)
+        left = [(who, path) for who, path in error.conflicts if path not in allowed]
+        if left:
+            raise ApplyConflictError(left) from None
+        merged = _apply(current, configuration, managers, writer, shape, force=True, reset=reset)
+    if writer.name == "kubectl":
+        _renew_last_applied(merged, configuration)
     return merged
 
 
-def merge(live: Any, applied: Any, shape: Shape) -> Any:
-    """`live` with `applied` laid over it, list items matched by their keys."""
-    if type(live) is not type(applied) or not granular(applied, shape):
-        return copy_value(applied)
-    if isinstance(applied, dict):
-        merged = dict(live)
-        for name, value in applied.items():
-            merged[name] = merge(live.get(name), value, shape.field(name))
-        return merged
-    item_shape = shape.item()
-    items = {item_step(item, shape): item for item in live}
-    for item in applied:
-        step = item_step(item, shape)
-        items[step] = merge(items.get(step), item, item_shape)
-    steps = interleave(
-        list(items), [item_step(i, shape) for i in applied], [item_step(i, shape) for i in live]
-    )
-    return [items[step] for step in steps]
+def _apply(
+    current: Document,
+    configuration: Document,
+    managers: dict[str, Manager],
+    writer: Manager,
+    shape: Shape,
+    *,
+    force: bool,
+    reset: Iterable[Path],
+) -> Document:
+    merged: Document = merge(current, configuration, shape)
+    wanted = outside(field_set(configuration, shape), reset)
+    last = managers.get(writer.key)
+    claims = {**managers, writer.key: replace(writer, fields=frozenset(wanted))}
+    if last is not None and last.fields:
+        sets = [manager.fields for manager in claims.values()]
+        merged = _pruned(merged, [*sets, _ownerless(current, managers, shape)], last.fields, shape)
+    changes = compare(current, merged, shape).without(reset)
+    others = [manager for key, manager in claims.items() if key != writer.key]
+    conflicts = [
+        (manager, path)
+        for manager in sorted(others, key=lambda m: m.key)
+        for path in ordered(manager.fields & changes.changed)
+    ]
+    if conflicts and not force:
+        raise ApplyConflictError(conflicts)
+    gone = changes.changed | changes.removed
+    kept = [replace(manager, fields=manager.fields - gone) for manager in others]
+    mine = replace(writer, fields=managed(wanted))
+    if merged == current:
+        # Nothing is written: the entry keeps the time of the apply that was.
+        mine = replace(mine, time=last.time if last else "")
+    else:
+        merged = dict(merged)
+    result = {**merged, "metadata": {**(merged.get("metadata") or {})}}
+    write_managers(result, [manager for manager in (*kept, mine) if manager.fields])
+    return result
 
 
-def _within(paths: Iterable[Path], subresource: str) -> FieldSet:
-    """Of the fields that were written, those that the (sub)resource lets a client set."""
-    if subresource == "status":
-        return frozenset(path for path in paths if path[0] == "f:status")
-    return frozenset(path for path in paths if path[0] != "f:status")
+def _ownerless(current: Document, managers: dict[str, Manager], shape: Shape) -> FieldSet:
+    """Labels and annotations without a manager: our controllers' own, which keep no account."""
+    owned: set[Path] = set().union(*(manager.fields for manager in managers.values()))
+    meta = {name: current["metadata"].get(name) or {} for name in ("annotations", "labels")}
+    return managed(field_set({"metadata": meta}, shape) - owned)
 
 
-def _holds_below(paths: FieldSet, path: Path) -> bool:
-    return any(other[: len(path)] == path for other in paths)
+def _pruned(merged: Document, claims: Iterable[FieldSet], last: FieldSet, shape: Shape) -> Document:
+    """`merged` without what the writer applied `last` and nobody claims now."""
+    owned = with_named_fields(frozenset().union(*claims), shape)
+    everything = with_named_fields(field_set(merged, shape), shape)
+    dropped = with_named_fields(last, shape)
+    rest = field_set(remove(merged, dropped, shape), shape)
+    rest = with_named_fields(rest, shape)
+    pruned = remove(merged, everything - (rest | owned), shape)
+    # What is below something that was dropped, and neither owned nor applied, stays.
+    left = with_named_fields(field_set(pruned, shape), shape)
+    result: Document = remove(merged, (everything - left) & dropped, shape)
+    return result
 
 
-def _outermost(paths: Iterable[Path]) -> list[Path]:
-    """`paths`, innermost first, without the fields of list items that go whole, nor items' keys."""
-    chosen = frozenset(paths)
+def same_but_for_times(new: Document, old: Document) -> bool:
+    """Whether only times of managers differ, which is no reason to write anything.
 
-    def stays(path: Path) -> bool:
-        if any(path[:end] in chosen and path[end - 1][0] == "k" for end in range(1, len(path))):
-            return False
-        item = path[-2] if len(path) > 1 else ""
-        return not (item[:1] == "k" and path[-1][2:] in json.loads(item[2:]))
-
-    return sorted(filter(stays, chosen), key=lambda path: (-len(path), path))
-
-
-def _remove(document: Any, shape: Shape, path: Path) -> None:
-    """Take the field at `path` out, and the object around it where that leaves it empty.
-
-    A map or list that isn't empty stays: its parts that were owned go by their own paths.
+    Source: apiserver fieldmanager/equality.go.
     """
-    if not isinstance(document, dict | list):
-        return
-    for step, value, item_shape in parts(document, shape):
-        if step != path[0]:
-            continue
-        if len(path) > 1:
-            _remove(value, item_shape, path[1:])
-            if value not in ({}, []):
-                return
-        elif step[0] == "f" and value and granular(value, item_shape):
-            return
-        if isinstance(document, dict):
-            del document[step[2:]]
-        else:
-            document.remove(value)
-        return
+    return new == old or _timeless(new) == _timeless(old)
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_nulls(v) for v in value]
-    return value
+def _timeless(document: Document) -> Document:
+    meta = document["metadata"]
+    entries = [{**entry, "time": ""} for entry in meta.get("managedFields") or ()]
+    return {**document, "metadata": {**meta, "managedFields": entries}}
 
 
-def _settled_by_last_applied(
-    live: Document, writer: Manager, conflicts: list[tuple[Manager, Path]], shape: Shape
-) -> bool:
-    """Whether kubectl set the fields in conflict itself, by client-side apply.
+@cache
+def _empty(api_version: str, kind: str) -> str:
+    definition = schema.kind_struct(api_version, kind)
+    return json.dumps({} if definition is None else encode_document({}, definition))
+
+
+def empty(document: Document) -> Document:
+    """An object of the kind of `document` in which nothing is set."""
+    head = {"apiVersion": document.get("apiVersion", ""), "kind": document.get("kind", "")}
+    bare: Document = json.loads(_empty(head["apiVersion"], head["kind"]))
+    return {"metadata": {}, **bare, **head}
+
+
+def _allowed_by_last_applied(live: Document, shape: Shape) -> set[Path]:
+    """The fields that kubectl set itself, by client-side apply.
 
     Source: managedfields/internal/lastappliedmanager.go.
     """
-    annotation = ((live.get("metadata") or {}).get("annotations") or {}).get(LAST_APPLIED)
-    if writer.name != "kubectl" or not annotation:
-        return False
+    annotation = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
     try:
-        last = json.loads(annotation)
-    except ValueError:
-        return False
-    changed = compare(live, merge(live, last, shape), shape).changed
-    return {path for _, path in conflicts} <= field_set(last, shape) - changed
+        last = json.loads(annotation) if annotation else None
+        if not isinstance(last, dict) or last.get("apiVersion") != live.get("apiVersion"):
+            return set()
+        check(last, shape)
+    except (ValueError, TypedError):
+        return set()
+    changes = compare(last, live, shape)
+    return field_set(last, shape) - changes.changed - changes.removed
 
 
-def _renew_last_applied(live: Document, merged: Document, configuration: Document) -> None:
+def _renew_last_applied(merged: Document, configuration: Document) -> None:
     """Keep the annotation of client-side apply true. Source: lastappliedupdater.go."""
-    if LAST_APPLIED in ((live.get("metadata") or {}).get("annotations") or {}):
-        meta = merged["metadata"]
-        text = json.dumps(configuration, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
-        meta["annotations"] = {**(meta.get("annotations") or {}), LAST_APPLIED: text + "\n"}
-
-
-def _capped(managers: list[Manager]) -> list[Manager]:
-    updates = [m for m in managers if m.operation == "Update" and not m.subresource]
-    surplus = updates[: max(0, len(updates) - UPDATE_MANAGERS)]
-    if not surplus:
-        return managers
-    merged = replace(
-        surplus[-1],
-        name="ancient-changes",
-        fields=frozenset().union(*(m.fields for m in surplus)),
-    )
-    return [merged, *(m for m in managers if m not in surplus)]
+    annotations = merged["metadata"].get("annotations") or {}
+    if not annotations.get(LAST_APPLIED):
+        return
+    metadata = dict(configuration.get("metadata") or {})
+    if isinstance(metadata.get("annotations"), dict):
+        own = {k: v for k, v in metadata["annotations"].items() if k != LAST_APPLIED}
+        metadata["annotations"] = own
+    text = marshal({**configuration, "metadata": metadata}) + "\n"
+    annotations = {**annotations, LAST_APPLIED: text}
+    if sum(len(k.encode()) + len(v.encode()) for k, v in annotations.items()) > ANNOTATIONS_LIMIT:
+        del annotations[LAST_APPLIED]
+    merged["metadata"]["annotations"] = annotations
 
 
 def _conflict_message(conflicts: list[tuple[Manager, Path]]) -> str:
@@ -314,7 +283,8 @@ def _conflict_message(conflicts: list[tuple[Manager, Path]]) -> str:
         manager, path = conflicts[0]
         return f"Apply failed with 1 conflict: conflict with {manager}: {path_text(path)}"
     lines: list[str] = []
-    for text in sorted({str(manager) for manager, _ in conflicts}):
-        lines.append(f"conflicts with {text}:")
-        lines += [f"- {path_text(path)}" for manager, path in conflicts if str(manager) == text]
+    for key in sorted({manager.key for manager, _ in conflicts}):
+        paths = [(manager, path) for manager, path in conflicts if manager.key == key]
+        lines.append(f"conflicts with {paths[0][0]}:")
+        lines += [f"- {path_text(path)}" for _, path in paths]
     return f"Apply failed with {len(conflicts)} conflicts: " + "\n".join(lines)

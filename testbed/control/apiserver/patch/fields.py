@@ -8,7 +8,7 @@ Source: structured-merge-diff v6 fieldpath, typed/tofieldset.go, typed/compare.g
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -17,30 +17,32 @@ from testbed.control.apiserver.patch.shape import Shape
 Path: TypeAlias = tuple[str, ...]
 FieldSet: TypeAlias = frozenset[Path]
 
-#: Values of list keys that a configuration may leave out: ports are told apart by their protocol.
-KEY_DEFAULTS = {"protocol": "TCP"}
+#: A field that isn't there, which is not the same as a null.
+MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING"})()
 
 _METADATA = ("f:metadata",)
 #: Fields that nobody manages. Source: managedfields/internal/stripmeta.go.
-_UNMANAGED = {
-    ("f:apiVersion",),
-    ("f:kind",),
-    _METADATA,
-    *(
-        (*_METADATA, f"f:{name}")
-        for name in (
-            "name",
-            "namespace",
-            "creationTimestamp",
-            "selfLink",
-            "uid",
-            "clusterName",
-            "generation",
-            "managedFields",
-            "resourceVersion",
-        )
-    ),
-}
+_UNMANAGED: FieldSet = frozenset(
+    {
+        ("f:apiVersion",),
+        ("f:kind",),
+        _METADATA,
+        *(
+            (*_METADATA, f"f:{name}")
+            for name in (
+                "name",
+                "namespace",
+                "creationTimestamp",
+                "selfLink",
+                "uid",
+                "clusterName",
+                "generation",
+                "managedFields",
+                "resourceVersion",
+            )
+        ),
+    }
+)
 
 
 @dataclass(slots=True)
@@ -50,21 +52,20 @@ class Comparison:
     changed: set[Path] = field(default_factory=set)
     removed: set[Path] = field(default_factory=set)
 
-
-def field_set(value: Any, shape: Shape) -> FieldSet:
-    """Every field that an applied `value` sets, without those that nobody manages.
-
-    A map or list with parts isn't one of them, as its other parts may be someone else's; an item
-    of a list is. Source: typed/tofieldset.go.
-    """
-    return managed(_applied(value, shape, ()))
+    def without(self, fields: Iterable[Path]) -> Comparison:
+        """The same without `fields` and all below them."""
+        return Comparison(outside(self.changed, fields), outside(self.removed, fields))
 
 
-def managed(paths: Iterator[Path] | set[Path] | FieldSet) -> FieldSet:
+def outside(paths: Iterable[Path], fields: Iterable[Path]) -> set[Path]:
+    """Of `paths`, those that are neither in `fields` nor below one of them."""
+    roots = tuple(fields)
+    return {path for path in paths if not any(path[: len(root)] == root for root in roots)}
+
+
+def managed(paths: Iterable[Path]) -> FieldSet:
     """`paths` without those that nobody manages."""
-    return frozenset(
-        path for path in paths if path not in _UNMANAGED and path[:2] not in _UNMANAGED
-    )
+    return frozenset(paths) - _UNMANAGED
 
 
 def granular(value: Any, shape: Shape) -> bool:
@@ -85,79 +86,126 @@ def parts(value: Any, shape: Shape) -> Iterator[tuple[str, Any, Shape]]:
         yield item_step(item, shape), item, item_shape
 
 
-def holds(value: Any, shape: Shape, path: Path) -> bool:
-    """Whether `value` has the field at `path`."""
-    for wanted in path:
-        if not isinstance(value, dict | list):
-            return False
-        found = [(item, below) for step, item, below in parts(value, shape) if step == wanted]
-        if not found:
-            return False
-        value, shape = found[0]
-    return True
-
-
 def item_step(item: Any, shape: Shape) -> str:
     """The step to an item of a list: its keys (with their defaults) or its value."""
     if shape.list_type == "set" or not isinstance(item, dict):
-        return "v:" + _compact(item)
+        return "v:" + compact(item)
+    defaults = shape.item().key_defaults
     keys = {}
     for key in sorted(shape.list_keys):
-        value = item.get(key)
-        keys[key] = KEY_DEFAULTS.get(key) if value is None else value
-    return "k:" + _compact({key: value for key, value in keys.items() if value is not None})
+        if key in item:
+            keys[key] = item[key]
+        elif key in defaults:
+            keys[key] = defaults[key]
+    return "k:" + compact(keys)
+
+
+def field_set(value: Any, shape: Shape) -> set[Path]:
+    """Every field that `value` sets.
+
+    A map or list with parts isn't one of them, as its other parts may be someone else's; an item
+    of a list is. Source: typed/tofieldset.go.
+    """
+    found: set[Path] = set()
+    _collect(value, shape, (), found)
+    return found
+
+
+def _collect(value: Any, shape: Shape, path: Path, found: set[Path]) -> None:
+    if not granular(value, shape):
+        if path:
+            found.add(path)
+        return
+    if isinstance(value, dict):
+        for name, item in value.items():
+            inner = (*path, f"f:{name}")
+            _collect(item, shape.field(name), inner, found)
+            if item is None or item == {} or not shape.declares(name):
+                found.add(inner)
+        return
+    items = grouped(value, shape)
+    for step, entries in items.items():
+        inner = (*path, step)
+        found.add(inner)
+        if len(entries) == 1:
+            _collect(entries[0], shape.item(), inner, found)
+
+
+def grouped(items: list[Any], shape: Shape) -> dict[str, list[Any]]:
+    """The items of a granular list by their steps; a step that stands twice has two."""
+    found: dict[str, list[Any]] = {}
+    for item in items:
+        found.setdefault(item_step(item, shape), []).append(item)
+    return found
 
 
 def compare(old: Any, new: Any, shape: Shape) -> Comparison:
-    """What changed from `old` to `new`."""
+    """What changed from `old` to `new`. Source: typed/compare.go."""
     found = Comparison()
     _compare(old, new, shape, (), found)
-    return Comparison(set(managed(found.changed)), set(managed(found.removed)))
+    return found
 
 
 def _compare(old: Any, new: Any, shape: Shape, path: Path, found: Comparison) -> None:
-    if old == new:
+    if old is not MISSING and old == new and type(old) is type(new):
         return
-    if not (type(old) is type(new) and granular(new, shape) and granular(old, shape)):
-        if old is not None:
-            found.removed.update(_walk(old, shape, path))
-        if new is not None:
-            found.changed.update(_walk(new, shape, path))
-            found.removed -= found.changed
-        return
-    before = {step: (item, item_shape) for step, item, item_shape in parts(old, shape)}
-    for step, item, item_shape in parts(new, shape):
-        previous, _ = before.pop(step, (None, None))
-        _compare(previous, item, item_shape, (*path, step), found)
-    for step, (item, item_shape) in before.items():
-        found.removed.update(_walk(item, item_shape, (*path, step)))
+    kind = new if old is MISSING or old is None else old
+    if new is not MISSING and new is not None:
+        kind = new
+    leaf = not granular(kind, shape) or (_empty(old) and _empty(new))
+    if not leaf:
+        if isinstance(kind, dict):
+            _compare_maps(old, new, shape, path, found)
+        else:
+            _compare_lists(old, new, shape, path, found)
+    if old is MISSING:
+        found.changed.add(path)
+    elif new is MISSING:
+        found.removed.add(path)
+    elif leaf:
+        found.changed.add(path)
 
 
-def _applied(value: Any, shape: Shape, path: Path) -> Iterator[Path]:
-    empty = not value and not isinstance(value, list)
-    if empty or not granular(value, shape):
-        if path:
-            yield path
-        return
-    named = shape.has_fields or isinstance(value, list)
-    for step, item, item_shape in parts(value, shape):
-        if step[0] != "f" or not named:
-            yield (*path, step)
-        yield from _applied(item, item_shape, (*path, step))
+def _empty(value: Any) -> bool:
+    return value is MISSING or not isinstance(value, dict | list) or not value
 
 
-def _walk(value: Any, shape: Shape, path: Path) -> Iterator[Path]:
-    if not value or not granular(value, shape):
-        if path:
-            yield path
-        return
-    if path and (isinstance(value, list) or path[-1][0] == "k" or not shape.has_fields):
-        yield path
-    for step, item, item_shape in parts(value, shape):
-        yield from _walk(item, item_shape, (*path, step))
+def _compare_maps(old: Any, new: Any, shape: Shape, path: Path, found: Comparison) -> None:
+    before = old if isinstance(old, dict) else {}
+    after = new if isinstance(new, dict) else {}
+    for name in before.keys() | after.keys():
+        _compare(
+            before.get(name, MISSING),
+            after.get(name, MISSING),
+            shape.field(name),
+            (*path, f"f:{name}"),
+            found,
+        )
 
 
-def encode(paths: FieldSet) -> dict[str, Any]:
+def _compare_lists(old: Any, new: Any, shape: Shape, path: Path, found: Comparison) -> None:
+    before = grouped(old if isinstance(old, list) else [], shape)
+    after = grouped(new if isinstance(new, list) else [], shape)
+    for step in before.keys() | after.keys():
+        left, right = before.get(step, []), after.get(step, [])
+        inner = (*path, step)
+        if len(left) <= 1 and len(right) <= 1:
+            first, second = (left or [MISSING])[0], (right or [MISSING])[0]
+            _compare(first, second, shape.item(), inner, found)
+        elif len(left) > 1 and len(right) > 1:
+            if left != right:
+                found.changed.add(inner)
+        elif len(left) > 1:
+            if right:
+                _compare(MISSING, right[0], shape.item(), inner, found)
+            found.removed.add(inner)
+        else:
+            if left:
+                _compare(left[0], MISSING, shape.item(), inner, found)
+            found.changed.add(inner)
+
+
+def encode(paths: Iterable[Path]) -> dict[str, Any]:
     """`paths` as FieldsV1."""
     root: dict[str, Any] = {}
     for path in sorted(paths):
@@ -189,20 +237,37 @@ def _decode(node: Any, path: Path) -> Iterator[Path]:
             yield from _decode(child, (*path, step))
 
 
+def ordered(paths: Iterable[Path]) -> list[Path]:
+    """`paths` as Go goes through a set: the members of a level before what is below them."""
+    below: dict[str, list[Path]] = {}
+    members = set()
+    for path in paths:
+        if len(path) == 1:
+            members.add(path[0])
+        elif path:
+            below.setdefault(path[0], []).append(path[1:])
+    result: list[Path] = [(step,) for step in sorted(members)]
+    for step in sorted(below):
+        result += [(step, *rest) for rest in ordered(below[step])]
+    return result
+
+
 def path_text(path: Path) -> str:
     """A path as messages print it: `.spec.ports[port=80,protocol="TCP"].targetPort`."""
-    text = ""
-    for step in path:
-        kind, rest = step[0], step[2:]
-        if kind == "f":
-            text += "." + rest
-        elif kind == "v":
-            text += f"[={rest}]"
-        else:
-            keys = json.loads(rest)
-            text += "[" + ",".join(f"{k}={_compact(v)}" for k, v in sorted(keys.items())) + "]"
-    return text
+    return "".join(step_text(step) for step in path)
 
 
-def _compact(value: Any) -> str:
+def step_text(step: str) -> str:
+    """One step of a path as messages print it."""
+    kind, rest = step[0], step[2:]
+    if kind == "f":
+        return "." + rest
+    if kind == "v":
+        return f"[={rest}]"
+    keys = json.loads(rest)
+    return "[" + ",".join(f"{key}={compact(value)}" for key, value in sorted(keys.items())) + "]"
+
+
+def compact(value: Any) -> str:
+    """`value` as JSON without blanks."""
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)

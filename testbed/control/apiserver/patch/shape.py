@@ -10,6 +10,16 @@ from testbed.api import schema
 
 Schema = Mapping[str, Any]
 
+#: Definitions of scalars that may be written in more than one way.
+_SCALARS = frozenset(
+    {
+        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+        "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+    }
+)
+
 
 class Shape:
     """The schema of one value. A value without a schema has `UNKNOWN`, which has no parts.
@@ -17,11 +27,13 @@ class Shape:
     `definitions` are the named schemas that `$ref` points to, by the last part of the reference.
     """
 
-    __slots__ = ("_children", "_definitions", "_schema", "_site")
+    __slots__ = ("_children", "_defaults", "_definitions", "_name", "_schema", "_site")
 
     def __init__(self, schema: Schema, definitions: Mapping[str, Schema]) -> None:
         self._site = schema  # the field's own extensions stand beside the reference
         self._definitions = definitions
+        self._name = ""
+        self._defaults: dict[str, Any] | None = None
         self._schema = self._resolve(schema)
         self._children: dict[str, Shape] = {}
 
@@ -49,6 +61,47 @@ class Shape:
     def has_fields(self) -> bool:
         """Whether it is an object with named fields, not a map under the user's keys."""
         return "properties" in self._schema
+
+    def declares(self, name: str) -> bool:
+        """Whether it is an object that has a field of this name."""
+        return name in (self._schema.get("properties") or ())
+
+    def allows(self, name: str) -> bool:
+        """Whether an object may have a field of this name."""
+        if not self.has_fields:
+            return True
+        return self.declares(name) or "additionalProperties" in self._schema
+
+    @property
+    def kind(self) -> str:
+        """map, list, numeric, string, boolean, untyped for any scalar; "" for any value.
+
+        Source: kube-openapi pkg/schemaconv.
+        """
+        if self._name in _SCALARS:
+            return "untyped"
+        kind, form = self._schema.get("type"), self._schema.get("format")
+        if kind == "object":
+            declared = self.has_fields or "additionalProperties" in self._schema
+            return "map" if declared else ""
+        if kind == "string":
+            return "string" if form in (None, "byte") else "untyped"
+        names = {"array": "list", "integer": "numeric", "number": "numeric", "boolean": "boolean"}
+        return names.get(str(kind), "")
+
+    @property
+    def key_defaults(self) -> Mapping[str, Any]:
+        """Values of fields by which items are told apart, where an item leaves them out.
+
+        The zero of what Go always writes, and a port's protocol.
+        """
+        if self._defaults is None:
+            self._defaults = {"protocol": "TCP"} if self.declares("protocol") else {}
+            for name in self._schema.get("required") or ():
+                zero = {"string": "", "numeric": 0}.get(self.field(name).kind)
+                if zero is not None:
+                    self._defaults.setdefault(name, zero)
+        return self._defaults
 
     @property
     def patch_strategy(self) -> frozenset[str]:
@@ -84,7 +137,8 @@ class Shape:
             schema = parts[0]
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            return self._definitions.get(reference.rpartition("/")[2], {})
+            self._name = reference.rpartition("/")[2]
+            return self._definitions.get(self._name, {})
         return schema
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from testbed.control.apiserver.patch.apply import Manager, apply
-from testbed.control.apiserver.patch.fields import encode, field_set
+from testbed.control.apiserver.patch.apply import apply
+from testbed.control.apiserver.patch.fields import encode, field_set, managed
+from testbed.control.apiserver.patch.managers import Manager
 from testbed.control.apiserver.patch.shape import shape_of
 
 DEPLOYMENT = shape_of("apps/v1", "Deployment")
@@ -22,9 +23,8 @@ def manager(name: str) -> Manager:
 
 
 def applied(live: Any, configuration: Any, shape: Any, who: str = "me") -> Any:
-    return apply(
-        live, {"metadata": {"name": "a"}, **configuration}, manager(who), shape, force=True
-    )
+    document = {**configuration, "metadata": {"name": "a", **configuration.get("metadata", {})}}
+    return apply(live, document, manager(who), shape, force=True)
 
 
 @pytest.mark.parametrize("map_name", ["annotations", "labels"])
@@ -40,7 +40,7 @@ def test_keys_that_nobody_owns_stay_when_a_manager_drops_its_own(map_name: str) 
 def test_data_of_others_stays_even_where_the_map_is_recorded_as_owned() -> None:
     live = applied(None, {"data": {"mine": "1"}}, CONFIG_MAP)
     live["metadata"]["managedFields"][0]["fieldsV1"]["f:data"] = {".": {}, "f:mine": {}}
-    live["data"]["other"] = "2"
+    live = applied(live, {"data": {"other": "2"}}, CONFIG_MAP, "other")
     assert applied(live, {}, CONFIG_MAP)["data"] == {"other": "2"}
 
 
@@ -69,10 +69,38 @@ def test_items_are_recorded_as_owned_and_the_maps_and_lists_around_them_are_not(
         "metadata": {"name": "a", "labels": {"x": "1"}, "annotations": {}},
         "spec": {"ports": [{"port": 80}], "selector": {"app": "a"}},
     }
-    assert encode(field_set(configuration, SERVICE)) == {
+    assert encode(managed(field_set(configuration, SERVICE))) == {
         "f:metadata": {"f:labels": {"f:x": {}}, "f:annotations": {}},
         "f:spec": {
             "f:ports": {'k:{"port":80,"protocol":"TCP"}': {".": {}, "f:port": {}}},
             "f:selector": {},
         },
     }
+
+
+def test_defaults_under_a_dropped_struct_go_with_it() -> None:
+    strategy = {"type": "RollingUpdate"}
+    live = applied(None, {"spec": {"replicas": 1, "strategy": strategy}}, DEPLOYMENT)
+    live["spec"]["strategy"] = {**strategy, "rollingUpdate": {"maxSurge": "25%"}}
+    after = applied(live, {"spec": {"replicas": 1}}, DEPLOYMENT)
+    assert after["spec"].get("strategy") is None
+
+
+def test_defaults_under_a_dropped_struct_go_one_by_one_where_another_owns_a_part() -> None:
+    live = applied(None, {"spec": {"strategy": {"type": "RollingUpdate"}}}, DEPLOYMENT)
+    surge = {"strategy": {"rollingUpdate": {"maxSurge": 1}}}
+    live = applied(live, {"spec": surge}, DEPLOYMENT, "other")
+    live["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] = 0
+    after = applied(live, {"spec": {"replicas": 2}}, DEPLOYMENT)
+    assert after["spec"]["strategy"] == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
+def test_an_apply_that_changes_nothing_keeps_the_time_of_the_last_one() -> None:
+    def at(time: str) -> Manager:
+        return Manager("me", "Apply", "v1", "", time, frozenset())
+
+    configuration = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    configuration["data"] = {"x": "1"}
+    first = apply(None, configuration, at("2024-01-01T00:00:01Z"), CONFIG_MAP, force=False)
+    again = apply(first, configuration, at("2024-01-01T00:00:02Z"), CONFIG_MAP, force=False)
+    assert again == first

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.control.apiserver.patch.fields import compare, decode, encode, path_text
+from testbed.control.apiserver.patch.fields import compare, decode, encode, managed, path_text
 from testbed.control.apiserver.patch.json import PatchError, json_patch
 from testbed.control.apiserver.patch.merge import merge_patch
 from testbed.control.apiserver.patch.shape import shape_of
@@ -131,8 +131,8 @@ def test_a_field_set_is_written_as_kubernetes_writes_it() -> None:
             "ports": [{"port": 80, "name": "http"}, {"port": 80, "protocol": "UDP", "name": "u"}],
         },
     }
-    paths = frozenset(compare({}, service, SERVICE).changed)
-    assert encode(paths) == {
+    paths = frozenset(compare({"metadata": {}, "spec": {}}, service, SERVICE).changed)
+    assert encode(managed(paths)) == {
         "f:metadata": {"f:labels": {".": {}, "f:app": {}}},
         "f:spec": {
             "f:ports": {

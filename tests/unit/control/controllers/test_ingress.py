@@ -26,7 +26,15 @@ class Api:
     def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
         return self.store.update(resource, document, status=status)
 
-    def delete(self, resource: str, namespace: str, name: str, *, grace: int | None = None) -> None:
+    def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "",
+    ) -> None:
         self.store.delete(resource, namespace, name, grace=grace)
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:

@@ -31,7 +31,15 @@ class Api:
     def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
         return self.store.update(resource, document, status=status)
 
-    def delete(self, resource: str, namespace: str, name: str, *, grace: int | None = None) -> None:
+    def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "",
+    ) -> None:
         self.store.delete(resource, namespace, name, grace=grace)
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
@@ -215,7 +223,7 @@ def test_failure_is_told_and_tried_again_later(world: World) -> None:
     assert world.api.events[-1] == (
         "Warning",
         "SyncLoadBalancerFailed",
-        "Error syncing load balancer: the range is used up",
+        "Error syncing load balancer: failed to ensure load balancer: the range is used up",
     )
     world.cloud.fails = ""
     world.api.clock.advance(4.9)
@@ -258,9 +266,12 @@ def test_what_the_cloud_could_not_keep_is_told_again_until_it_holds(world: World
     world.cloud.fails = "no more rules"
     world.cloud.refused(WEB)
     world.run()
-    failed = ["UpdateLoadBalancerFailed", "SyncLoadBalancerFailed"]
-    assert world.api.events[0][0] == "Warning"
-    assert "no more rules" in world.api.events[0][2]
+    failed = ["UpdateLoadBalancerFailed"]
+    message = (
+        "Error updating load balancer with new hosts [w1 w2] [node names limited, total number of "
+        "nodes: 2], error: no more rules"
+    )
+    assert world.api.events[0] == ("Warning", "UpdateLoadBalancerFailed", message)
     assert world.take() == failed
     for wait in (5, 10):
         world.api.clock.advance(wait - 1)
@@ -283,3 +294,60 @@ def test_a_cloud_that_speaks_of_a_service_that_is_gone_is_not_heard(world: World
     world.cloud.refused(WEB)
     world.run()
     assert world.take() == []
+
+
+def test_a_change_of_type_is_told(world: World) -> None:
+    world.take()
+    world.change(type="ClusterIP")
+    assert world.api.events[0] == ("Normal", "Type", "LoadBalancer -> ClusterIP")
+    assert world.take() == ["Type", "DeletingLoadBalancer", "DeletedLoadBalancer"]
+    world.change(type="LoadBalancer")
+    assert world.api.events[0] == ("Normal", "Type", "ClusterIP -> LoadBalancer")
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (
+            {"loadBalancerSourceRanges": ["10.0.0.0/8", "11.0.0.0/8"]},
+            "[] -> [10.0.0.0/8 11.0.0.0/8]",
+        ),
+        ({"loadBalancerIP": "198.51.100.9"}, " -> 198.51.100.9"),
+        ({"externalIPs": ["203.0.113.7"]}, "Count: 0 -> 1"),
+        ({"externalTrafficPolicy": "Local", "healthCheckNodePort": 30090}, " -> Local"),
+        ({"healthCheckNodePort": 30090}, "0 -> 30090"),
+        ({"sessionAffinity": "ClientIP", "externalTrafficPolicy": "Local"}, ""),
+        ({"ports": [{"port": 81}], "loadBalancerIP": "198.51.100.9"}, ""),
+    ],
+)
+def test_the_first_difference_is_told_if_it_has_a_name(
+    world: World, spec: dict[str, Any], told: str
+) -> None:
+    world.api.events.clear()
+    world.change(**spec)
+    first = world.api.events[0][2]
+    assert first == (told or "Ensuring load balancer")
+
+
+def test_another_external_address_in_place_of_one_is_told(world: World) -> None:
+    world.change(externalIPs=["203.0.113.7"])
+    world.api.events.clear()
+    world.change(externalIPs=["203.0.113.8"])
+    assert world.api.events[0] == ("Normal", "ExternalIP", "Added: 203.0.113.8")
+
+
+def test_a_load_balancer_that_cannot_be_deleted_keeps_its_service(world: World) -> None:
+    world.take()
+
+    def refuse(key: NamespacedName) -> None:
+        raise CloudError("in use")
+
+    world.cloud.delete = refuse  # type: ignore[method-assign]
+    world.store.delete("services", "default", "web")
+    world.run()
+    assert world.api.events[-1] == (
+        "Warning",
+        "SyncLoadBalancerFailed",
+        "Error syncing load balancer: failed to delete load balancer: in use",
+    )
+    assert world.service()["metadata"]["finalizers"] == [FINALIZER]
