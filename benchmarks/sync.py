@@ -5,8 +5,9 @@
 
 The floors are the system's own tools with the same rules: `iptables-restore` (flushing) for a full
 sync in iptables mode, `iptables-restore --noflush` for one Service; `nft -f` with everything in one
-transaction, and with one Service; for the look for lost rules, listing them. Ends with status 1 where a "must" is missed; the musts are for
-10,000 Services and more: with few, starting Python's encoders weighs more than the kernel's work.
+transaction, and with one Service; for the look for lost rules, listing them. Ends with status 1
+where a "must" is missed; the musts are for 10,000 Services and more: with few, starting Python's
+encoders weighs more than the kernel's work.
 """
 
 from __future__ import annotations
@@ -254,7 +255,7 @@ def measure(mode: str, count: int, runs: int, table: Table) -> None:
     table.line(f"{mode}: one Service, decision and render", render, 0.005)
     table.line(f"{mode}: one Service, sync", sync, must_one, floor_one)
     seconds, floor = look(mode, namespace, applier, runs)
-    table.line(f"{mode}: look after a stranger's commit", seconds, 3 * floor, floor)
+    table.line(f"{mode}: look after a stranger's commit", seconds, 4 * floor, floor)
     applier.close()
     namespace.close()
 
