@@ -1,11 +1,22 @@
-"""The scale subresource: an object's replica count as an autoscaling/v1 Scale."""
+"""The scale subresource: an object's replica count as an autoscaling/v1 Scale.
+
+Sources: pkg/registry/apps/deployment/storage/storage.go (scaleUpdatedObjectInfo),
+pkg/apis/autoscaling/validation/validation.go (ValidateScale).
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from testbed.api import status
-from testbed.api.documents import Document, copy_document, name_of
+from testbed.api import bodies, status
+from testbed.api.documents import Document, copy_document, name_of, namespace_of
+from testbed.api.resources import ResourceType
+from testbed.api.validation import meta as meta_rules
+from testbed.api.validation.names import dns_subdomain
+from testbed.control import envelope
+
+#: What a scale subresource holds.
+SCALE = ResourceType("autoscaling", "v1", "scales", "Scale", namespaced=True)
 
 
 def scale_of(document: Document) -> Document:
@@ -20,28 +31,30 @@ def scale_of(document: Document) -> Document:
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {field: meta[field] for field in kept if field in meta},
-        "spec": {"replicas": replicas},
+        "spec": {"replicas": replicas} if replicas else {},
         "status": state,
     }
 
 
-def with_scale(document: Document, scale: Any) -> Document:
-    """`document` with the replica count of `scale`; raises StatusError."""
-    spec = scale.get("spec") if isinstance(scale, dict) else None
-    replicas = (spec or {}).get("replicas", 0) if isinstance(spec, dict | None) else None
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise status.bad_request("Scale.spec.replicas is not a number")
+def with_scale(resource: ResourceType, document: Document, scale: Any) -> Document:
+    """`document`, of `resource`, with the replica count of `scale`; raises StatusError."""
     name = name_of(document)
-    if replicas < 0:
-        error = status.FieldError.invalid(
-            "spec.replicas", replicas, "must be greater than or equal to 0"
-        )
-        raise status.invalid("Scale", "autoscaling", name, [error])
+    sent = envelope.prepared(SCALE, scale, namespace_of(document), name)
+    sent, _ = bodies.typed(sent, SCALE, "Ignore")
+    replicas: int = sent.get("spec", {}).get("replicas", 0)
+    errors = meta_rules.object_meta(sent["metadata"], namespaced=True, name=dns_subdomain)
+    errors += meta_rules.not_negative(replicas, "spec.replicas")
+    if errors:
+        raise status.invalid(SCALE.kind, SCALE.group, name, errors)
+    given, known = sent["metadata"].get("uid"), document["metadata"].get("uid", "")
+    if given and given != known:
+        words = f"UID in precondition: {given}, UID in object meta: {known}"
+        subject = f"{resource.resource}/scale"
+        raise status.conflict(subject, name, resource.group, f"Precondition failed: {words}")
     scaled: Document = copy_document(document)
     scaled["spec"]["replicas"] = replicas
-    sent = (scale.get("metadata") or {}).get("resourceVersion")
-    if sent:
-        scaled["metadata"]["resourceVersion"] = sent
+    if version := sent["metadata"].get("resourceVersion"):
+        scaled["metadata"]["resourceVersion"] = version
     return scaled
 
 
