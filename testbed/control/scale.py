@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.api import bodies, status
-from testbed.api.documents import Document, copy_document, name_of, namespace_of
+from testbed.api.documents import Document, copy_document, name_of
 from testbed.api.resources import ResourceType
 from testbed.api.validation import meta as meta_rules
 from testbed.api.validation.names import dns_subdomain
-from testbed.control import envelope
+from testbed.control.envelope import prepared
 
 #: What a scale subresource holds.
-SCALE = ResourceType("autoscaling", "v1", "scales", "Scale", namespaced=True)
+RESOURCE = ResourceType("autoscaling", "v1", "scales", "Scale", namespaced=True)
 
 
 def scale_of(document: Document) -> Document:
@@ -36,25 +36,26 @@ def scale_of(document: Document) -> Document:
     }
 
 
-def with_scale(resource: ResourceType, document: Document, scale: Any) -> Document:
-    """`document`, of `resource`, with the replica count of `scale`; raises StatusError."""
+def with_scale(resource: ResourceType, namespace: str, document: Document, sent: Any) -> Document:
+    """`document`, of `resource`, with the replica count of the Scale `sent`; raises StatusError."""
     name = name_of(document)
-    sent = envelope.prepared(SCALE, scale, namespace_of(document), name)
-    sent, _ = bodies.typed(sent, SCALE, "Ignore")
-    replicas: int = sent.get("spec", {}).get("replicas", 0)
-    errors = meta_rules.object_meta(sent["metadata"], namespaced=True, name=dns_subdomain)
+    scale, _ = bodies.typed(prepared(RESOURCE, sent, namespace, name), RESOURCE, "Ignore")
+    replicas: int = scale.get("spec", {}).get("replicas", 0)
+    meta, own = scale["metadata"], document["metadata"]
+    errors = meta_rules.object_meta(meta, namespaced=True, name=dns_subdomain)
     errors += meta_rules.not_negative(replicas, "spec.replicas")
     if errors:
-        raise status.invalid(SCALE.kind, SCALE.group, name, errors)
-    given, known = sent["metadata"].get("uid"), document["metadata"].get("uid", "")
-    if given and given != known:
-        words = f"UID in precondition: {given}, UID in object meta: {known}"
-        subject = f"{resource.resource}/scale"
-        raise status.conflict(subject, name, resource.group, f"Precondition failed: {words}")
+        raise status.invalid(RESOURCE.kind, RESOURCE.group, name, errors)
+    if meta.get("uid") and meta["uid"] != own["uid"]:
+        words = (
+            f"Precondition failed: UID in precondition: {meta['uid']}, "
+            f"UID in object meta: {own['uid']}"
+        )
+        raise status.conflict(f"{resource.resource}/scale", name, resource.group, words)
     scaled: Document = copy_document(document)
     scaled["spec"]["replicas"] = replicas
-    if version := sent["metadata"].get("resourceVersion"):
-        scaled["metadata"]["resourceVersion"] = version
+    if meta.get("resourceVersion"):
+        scaled["metadata"]["resourceVersion"] = meta["resourceVersion"]
     return scaled
 
 
