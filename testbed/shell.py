@@ -90,6 +90,8 @@ def run(
     return done.stdout.decode()
 
 
+#: Stands before a command whose standard input is the terminal that it is to control.
+OWN_TERMINAL = ("setsid", "--ctty", "--wait")
 #: Sets the hostname and the bind mounts of a Pod's program, then becomes it.
 _POD_SCRIPT = """
 echo "$1" > /proc/sys/kernel/hostname; shift
@@ -190,6 +192,14 @@ def signal_process(process: Process, number: signal.Signals) -> None:
     """Send a signal to a program that `spawn` started, not to its children."""
     if process.poll() is None:
         process.send_signal(number)
+
+
+def signal_pid(pid: int, number: signal.Signals) -> None:
+    """Send a signal to one process; nothing if it has ended."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
 
 
 def signal_group(process: Process, number: signal.Signals) -> None:

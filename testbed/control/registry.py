@@ -130,7 +130,7 @@ class Registry:
         old = self.store.find(resource.resource, namespace, name)
         if subresource == "scale":
             current = self.get(resource, namespace, name)
-            document = scale.with_scale(current, document)
+            document = scale.with_scale(resource, namespace, current, document)
         new = envelope.prepared(resource, document, namespace, name)
         if old is not None:
             return self._storing.replace(resource, old, new, subresource, options, whole=True)
@@ -169,7 +169,7 @@ class Registry:
         except PatchError as error:
             raise envelope.patch_refused(error) from None
         if subresource == "scale":
-            new = scale.with_scale(old, new)
+            new = scale.with_scale(resource, namespace, old, new)
         new = envelope.prepared(resource, new, namespace, name)
         return self._storing.replace(resource, old, new, subresource, options)
 

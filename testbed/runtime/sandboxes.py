@@ -260,19 +260,23 @@ class Sandboxes:
         log: ContainerLog,
     ) -> Refusal | None:
         request, name = sandbox.request, str(container["name"])
-        variables = {**marks_of(self._fabric.lab), "HOSTNAME": request.hostname, **environment}
+        variables = {**marks_of(self._fabric.lab), "HOSTNAME": request.hostname}
+        variables |= {"TERM": "xterm"} if container.get("tty") else {}
+        variables |= environment
         sandbox.environments[name] = variables
         working = container.get("workingDir") or "/"
         words = expand_all(invocation.argv, environment)
         try:
             root = sandbox.new_root(container, invocation.image)
-            argv = [find_program(root, words[0], working), *words[1:]]
+            tty = bool(container.get("tty"))
+            before = shell.OWN_TERMINAL if tty else ()
+            argv = [*before, find_program(root, words[0], working), *words[1:]]
             command = shell.in_container(
                 argv, sandbox.namespace.fd, root, request.hostname, working
             )
             interactive = bool(container.get("stdin"))
             sandbox.programs[name] = self._host.launch(
-                Launch(request.uid, name, command, variables, "/", interactive),
+                Launch(request.uid, name, command, variables, "/", interactive, tty),
                 log.append,
                 partial(self._ended, request.uid, name),
             )
