@@ -130,6 +130,13 @@ def _workload(document: Document, old: Document | None) -> None:
     pod_admission.drop_gated_fields(_template_spec(document), before)
 
 
+def _template_object(document: Document, old: Document | None) -> None:
+    """A PodTemplate, without what is off."""
+    before = None if old is None else old.get("template", {}).get("spec", {})
+    spec = document.get("template", {}).get("spec", {})
+    pod_admission.drop_gated_fields(spec, before)
+
+
 def _template_spec(document: Document) -> Document:
     found: Document = document["spec"].get("template", {}).get("spec", {})
     return found
@@ -239,6 +246,7 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             workload_rules.template_object,
             workload_rules.template_object_update,
             defaults=workloads.template_object,
+            prepare=_template_object,
         ),
         ("", "secrets"): Strategy(
             plain_rules.secret, plain_rules.secret_update, defaults=plain.secret
