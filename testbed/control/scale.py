@@ -6,6 +6,10 @@ from typing import Any
 
 from testbed.api import status
 from testbed.api.documents import Document, copy_document, name_of
+from testbed.api.resources import ResourceType
+
+#: What a scale subresource holds.
+RESOURCE = ResourceType("autoscaling", "v1", "scales", "Scale", namespaced=True)
 
 
 def scale_of(document: Document) -> Document:

@@ -9,7 +9,7 @@ from testbed.api import status
 from testbed.api.status import FieldError
 from testbed.control.apiserver.requests import flag, number
 from testbed.control.envelope import DeleteOptions, WriteOptions
-from testbed.control.registry import APPLY_PATCH
+from testbed.control.patching import APPLY_PATCH
 
 PROPAGATIONS = ("Background", "Foreground", "Orphan")
 VALIDATIONS = ("Ignore", "Strict", "Warn")

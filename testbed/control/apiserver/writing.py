@@ -23,8 +23,6 @@ from testbed.control.registry import Registry
 
 #: Kinds whose delete answers with the object. Source: ReturnDeletedObject of the storages.
 RETURNED = frozenset({"pods", "services", "serviceaccounts", "podtemplates"})
-#: What a scale subresource holds.
-SCALE = ResourceType("autoscaling", "v1", "scales", "Scale", namespaced=True)
 #: Subresources that a PUT or PATCH may write.
 WRITTEN = frozenset({"", "status", "scale"})
 
@@ -77,7 +75,7 @@ class Writer:
         target = call.target
         if target.subresource not in (*WRITTEN, "finalize"):
             raise call.not_allowed()
-        kind = SCALE if target.subresource == "scale" else target.resource
+        kind = scale.RESOURCE if target.subresource == "scale" else target.resource
         document, options = self._read(call, kind, "Update")
         if target.subresource == "finalize":
             return self._finalize(call, document)
