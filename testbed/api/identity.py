@@ -36,7 +36,7 @@ def check_kind(document: Any, resource: ResourceType, body: bytes | None = None)
     `body` is the text that the document was read from, which some refusals show.
     """
     try:
-        api_version, kind = _head(document)
+        api_version, kind = head(document)
         group, version = _group_version(api_version)
     except ValueError as error:
         if body is None:
@@ -102,7 +102,7 @@ def wrong_metadata(value: Any, resource: ResourceType) -> StatusError:
     return unhandled(resource.kind, resource.version, resource, words)
 
 
-def _head(document: Any) -> tuple[str, str]:
+def head(document: Any) -> tuple[str, str]:
     """apiVersion and kind of a document, whose names may be written in any case.
 
     Raises ValueError with Go's words.

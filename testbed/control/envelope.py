@@ -96,13 +96,18 @@ class WriteOptions:
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """How an object is deleted; `grace` in seconds, None for the object's own."""
+    """How an object is deleted; `grace` in seconds, None for the object's own.
+
+    `uid` and `resource_version` are what the object has to have; `cascades` where the client asked
+    by orphanDependents that dependents go too.
+    """
 
     grace: int | None = None
     propagation: str = ""
     dry_run: bool = False
-    uid: str = ""
-    resource_version: str = ""
+    uid: str | None = None
+    resource_version: str | None = None
+    cascades: bool = False
 
 
 def prepared(
@@ -234,10 +239,12 @@ def check_preconditions(resource: ResourceType, old: Document, options: DeleteOp
     pkg/registry/core/namespace/storage, which has words of its own.
     """
     meta = old["metadata"]
-    if options.uid and options.uid != meta["uid"]:
+    if options.uid is not None and options.uid != meta["uid"]:
         part, wanted, found = "UID", options.uid, meta["uid"]
         guess = "deleted and then recreated"
-    elif options.resource_version and options.resource_version != meta["resourceVersion"]:
+    elif (
+        options.resource_version is not None and options.resource_version != meta["resourceVersion"]
+    ):
         part, wanted, found = "ResourceVersion", options.resource_version, meta["resourceVersion"]
         guess = "modified"
     else:

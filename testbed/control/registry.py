@@ -123,7 +123,7 @@ class Registry:
         old = self.store.find(resource.resource, namespace, name)
         if subresource == "scale":
             current = self.get(resource, namespace, name)
-            document = scale.with_scale(current, document)
+            document = scale.with_scale(resource, namespace, current, document)
         new = envelope.prepared(resource, document, namespace, name)
         if old is not None:
             return self._storing.replace(resource, old, new, subresource, options, whole=True)
@@ -156,7 +156,7 @@ class Registry:
         new, warnings = patched(target, kind, patch, written, options.field_validation)
         options = replace(options, warnings=(*options.warnings, *warnings))
         if subresource == "scale":
-            new = scale.with_scale(old, new)
+            new = scale.with_scale(resource, namespace, old, new)
         new = envelope.prepared(resource, new, namespace, name)
         return self._storing.replace(resource, old, new, subresource, options)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from testbed.api import object_meta, status
@@ -18,7 +20,7 @@ from testbed.control.apiserver.patch import apply as server_side
 from testbed.control.apiserver.patch.fields import FieldSet, Path
 from testbed.control.apiserver.patch.managers import Manager
 from testbed.control.apiserver.patch.shape import Shape, shape_of
-from testbed.control.envelope import Admitter, Outcome, WriteOptions
+from testbed.control.envelope import Admitted, Admitter, Outcome, WriteOptions
 from testbed.control.names import generate
 from testbed.control.store import Store
 
@@ -75,28 +77,33 @@ class Storing:
             gate=gate,
         )
         stored = admitted.document
-        name = name_of(stored)
-        found = self.store.find(resource.resource, namespace, name)
-        if found is not None:
-            admitted.undo()
-            raise status.already_exists(
-                resource.resource,
-                name,
-                resource.group,
-                generated=bool(stored["metadata"].get("generateName")),
-                deleting=bool(found["metadata"].get("deletionTimestamp")),
-            )
-        if not applied:
-            writer = self.writer(resource, options, "Update")
-            server_side.record_update(
-                None, admitted.requested, stored, writer, shape(resource), reset_fields(resource)
-            )
-        if options.dry_run:
-            stored["metadata"].update(
-                uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
-            )
-        else:
-            stored = self.store.create(resource.resource, stored)
+        with self._undone(admitted, resource, namespace):
+            name = name_of(stored)
+            found = self.store.find(resource.resource, namespace, name)
+            if found is not None:
+                raise status.already_exists(
+                    resource.resource,
+                    name,
+                    resource.group,
+                    generated=bool(stored["metadata"].get("generateName")),
+                    deleting=bool(found["metadata"].get("deletionTimestamp")),
+                )
+            if not applied:
+                writer = self.writer(resource, options, "Update")
+                server_side.record_update(
+                    None,
+                    admitted.requested,
+                    stored,
+                    writer,
+                    shape(resource),
+                    reset_fields(resource),
+                )
+            if options.dry_run:
+                stored["metadata"].update(
+                    uid=str(uuid.uuid4()), creationTimestamp=self.store.timestamp()
+                )
+            else:
+                stored = self.store.create(resource.resource, stored)
         return Outcome(stored, (*options.warnings, *admitted.warnings), created=True)
 
     def replace(
@@ -130,24 +137,37 @@ class Storing:
             gate=gate,
         )
         stored = admitted.document
-        if not applied:
-            writer = replace(self.writer(resource, options, "Update"), subresource=subresource)
-            server_side.record_update(
-                old,
-                admitted.requested,
-                stored,
-                writer,
-                shape(resource),
-                reset_fields(resource, subresource),
-            )
-        warnings = (*options.warnings, *admitted.warnings)
-        changed = not server_side.same_but_for_times(stored, old)
-        if not changed and not options.dry_run:
-            stored = old
-        if options.dry_run or not changed:
-            return Outcome(stored, warnings, changed=changed)
-        stored = self.store.update(resource.resource, stored, status=subresource == "status")
-        return Outcome(stored, warnings)
+        with self._undone(admitted, resource, str(old["metadata"].get("namespace") or "")):
+            if not applied:
+                writer = replace(self.writer(resource, options, "Update"), subresource=subresource)
+                server_side.record_update(
+                    old,
+                    admitted.requested,
+                    stored,
+                    writer,
+                    shape(resource),
+                    reset_fields(resource, subresource),
+                )
+            warnings = (*options.warnings, *admitted.warnings)
+            changed = not server_side.same_but_for_times(stored, old)
+            if not changed and not options.dry_run:
+                stored = old
+            if options.dry_run or not changed:
+                return Outcome(stored, warnings, changed=changed)
+            stored = self.store.update(resource.resource, stored, status=subresource == "status")
+            return Outcome(stored, warnings)
+
+    @contextmanager
+    def _undone(self, admitted: Admitted, resource: ResourceType, namespace: str) -> Iterator[None]:
+        """Give back what was allocated for a write that isn't stored after all."""
+        key = resource.resource, namespace, name_of(admitted.document)
+        before = self.store.find(*key)
+        try:
+            yield
+        except BaseException:
+            if self.store.find(*key) is before:  # a write that is stored may fail in what follows
+                admitted.undo()
+            raise
 
     def writer(self, resource: ResourceType, options: WriteOptions, operation: str) -> Manager:
         return Manager(

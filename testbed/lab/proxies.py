@@ -38,9 +38,10 @@ class NodeProxies:
     """Feeds every node's proxy with what kube-proxy watches.
 
     Source: cmd/kube-proxy: Services without label service-proxy-name and not headless, slices
-    without the headless label, the own Node. `wake` is called when a sync is due by itself: rules
-    that were refused are tried again, and lost ones put back, once every sync period. `report` is
-    told what a proxy can't do: (resource, object, reason, message), once for each message.
+    without the headless label, the own Node. `wake` is called when a sync is due: after a change,
+    and once every sync period, when rules that were refused are tried again and lost ones put
+    back. `report` is told what a proxy can't do: (resource, object, reason, message), once for
+    each message.
     """
 
     def __init__(
@@ -86,6 +87,9 @@ class NodeProxies:
         self._look_again(node)
 
     def _change(self, node: str) -> None:
+        if not self._changed:
+            # The change may be no controller's business: nobody else would see to it.
+            self._wake()
         self._changed.add(node)
         self._since.setdefault(node, self._clock.now())
 

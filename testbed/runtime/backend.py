@@ -84,7 +84,7 @@ class LabPods:
     ) -> int:
         """Run a command in the container's namespaces; its exit status, 128 + signal if killed."""
         sandbox = self._running(pod, container)
-        before = ["setsid", "--ctty", "--wait"] if tty else []
+        before = shell.OWN_TERMINAL if tty else ()
         try:
             argv = sandbox.inside(container, command, before)
         except (FileNotFoundError, PermissionError, TestbedError) as error:
@@ -108,12 +108,17 @@ class LabPods:
             if program is not None:
                 program.end_input()
 
-        feeding = asyncio.create_task(feed())
+        async def resize() -> None:
+            while program is not None:
+                program.resize(*await streams.resized())
+
+        tasks = [asyncio.create_task(work()) for work in (feed, resize)[: 1 + tty]]
         try:
             await _copy(log, streams)
         finally:
-            feeding.cancel()
-        return program.code or 0 if program is not None else 0
+            for task in tasks:
+                task.cancel()
+        return 0  # how the program ended stands in the Pod's status
 
     async def dial(
         self, pod: Document, port: int

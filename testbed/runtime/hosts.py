@@ -38,6 +38,8 @@ class RunningProgram(Protocol):
 
     def end_input(self) -> None: ...
 
+    def resize(self, columns: int, rows: int) -> None: ...
+
     def terminate(self) -> None: ...
 
     def kill(self) -> None: ...
@@ -55,6 +57,7 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict)
     directory: str = "/"
     interactive: bool = False
+    tty: bool = False
 
 
 class Host(Protocol):
@@ -91,4 +94,5 @@ class InProcess:
             environment=asked.environment,
             directory=asked.directory,
             interactive=asked.interactive,
+            tty=asked.tty,
         )

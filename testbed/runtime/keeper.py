@@ -89,6 +89,7 @@ class Keeper:
         environment: Mapping[str, str],
         directory: str,
         interactive: bool,
+        tty: bool,
     ) -> int:
         """Start a program; its process id."""
         program = launch(
@@ -99,6 +100,7 @@ class Keeper:
             environment=environment,
             directory=directory,
             interactive=interactive,
+            tty=tty,
         )
         self._programs[key] = program
         self._facts[key] = {"pid": program.pid, "environment": dict(environment)}
@@ -122,6 +124,11 @@ class Keeper:
         """A program's input is at its end."""
         if program := self._programs.get(key):
             program.end_input()
+
+    def resize(self, key: str, columns: int, rows: int) -> None:
+        """A program's terminal has this size."""
+        if program := self._programs.get(key):
+            program.resize(columns, rows)
 
     def end(self, key: str) -> None:
         """Kill a program and wait for its end, which is not told."""

@@ -130,6 +130,7 @@ class KeeperHost:
             environment=dict(asked.environment),
             directory=asked.directory,
             interactive=asked.interactive,
+            tty=asked.tty,
         )
         return self._program(key, pid, output, exited)
 
@@ -267,6 +268,10 @@ class KeptProgram:
     def end_input(self) -> None:
         """Its input is at its end."""
         self._host.ask("end_input", key=self._key)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Its terminal has this size."""
+        self._host.ask("resize", key=self._key, columns=columns, rows=rows)
 
     def terminate(self) -> None:
         """SIGTERM; its end is told as that of any program."""

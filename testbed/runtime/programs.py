@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import signal
+import struct
+import termios
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from testbed import shell
 
 _PIECE = 65536
+#: When input for a full terminal is tried again (seconds).
+_RETRY = 0.02
 
 
 class Program:
@@ -27,8 +33,11 @@ class Program:
         output: Callable[[bytes], None],
         exited: Callable[[int], None],
         input: int | None = None,
+        *,
+        tty: bool = False,
     ) -> None:
         self._process = process
+        self._tty = tty
         self._loop = loop
         self._printed = printed
         self._output = output
@@ -48,24 +57,49 @@ class Program:
 
     def write(self, data: bytes) -> None:
         """Give it input; nothing where it takes none."""
-        if self._input is not None:
-            os.write(self._input, data)
+        if self._input is None:
+            return
+        try:
+            left = data[os.write(self._input, data) :]
+        except BlockingIOError:  # its terminal is full
+            left = data
+        if left:
+            self._loop.call_later(_RETRY, self.write, left)
 
     def end_input(self) -> None:
-        """Its input is at its end."""
+        """Its input is at its end; that of a terminal never is."""
+        if not self._tty:
+            self._close_input()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Its terminal has this size."""
+        if self._tty and self._input is not None:
+            size = struct.pack("HHHH", rows, columns, 0, 0)
+            fcntl.ioctl(self._input, termios.TIOCSWINSZ, size)
+
+    def _close_input(self) -> None:
         if self._input is not None:
             os.close(self._input)
             self._input = None
 
     def _readable(self) -> None:
         try:
-            data = os.read(self._printed, _PIECE)
+            data = self._read()
         except BlockingIOError:
             return
         if data:
             self._output(data)
         else:
             self._close_output()
+
+    def _read(self) -> bytes:
+        """What it printed; b"" at the end. A terminal that its last user has left says EIO."""
+        try:
+            return os.read(self._printed, _PIECE)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return b""
 
     def _close_output(self) -> None:
         if self._printed >= 0:
@@ -84,7 +118,7 @@ class Program:
         while self._printed >= 0:
             before = self._printed
             try:
-                data = os.read(self._printed, _PIECE)
+                data = self._read()
             except BlockingIOError:
                 self._close_output()  # a descendant outside the Pod still holds the pipe
                 break
@@ -92,7 +126,7 @@ class Program:
                 self._output(data)
             elif self._printed == before:
                 self._close_output()
-        self.end_input()
+        self._close_input()
         self.code = code if code >= 0 else 128 - code
         return self.code
 
@@ -107,10 +141,14 @@ class Program:
 
     def terminate(self) -> None:
         """SIGTERM to the program (the first process of its PID namespace gets it too)."""
+        if self._tty and (inner := self.inner_pid) is not None:
+            shell.signal_pid(inner, signal.SIGTERM)  # it has a session of its own
         shell.signal_group(self._process, signal.SIGTERM)
 
     def kill(self) -> None:
         """SIGKILL; its end is told as that of any program."""
+        if self._tty and (inner := self.inner_pid) is not None:
+            shell.signal_pid(inner, signal.SIGKILL)
         shell.signal_group(self._process, signal.SIGKILL)
 
     def end(self) -> None:
@@ -137,12 +175,16 @@ def launch(
     environment: Mapping[str, str] | None = None,
     directory: str = "/",
     interactive: bool = False,
+    tty: bool = False,
 ) -> Program:
     """Start `argv` (made by shell.in_pod_namespaces and the like), its output and errors as one.
 
-    An `interactive` program's standard input stays open. Raises FileNotFoundError where the
-    working directory isn't there.
+    An `interactive` program's standard input stays open; with `tty` all three are a terminal, which
+    the program has to make its own. Raises FileNotFoundError where the working directory isn't
+    there.
     """
+    if tty:
+        return _launch_on_terminal(argv, loop, output, exited, environment, directory)
     mine, theirs = os.pipe()
     stdin, input = os.pipe() if interactive else (os.open(os.devnull, os.O_RDONLY), None)
     try:
@@ -158,3 +200,24 @@ def launch(
         os.close(theirs)
         os.close(stdin)
     return Program(process, loop, mine, output, exited, input)
+
+
+def _launch_on_terminal(
+    argv: Sequence[str],
+    loop: asyncio.AbstractEventLoop,
+    output: Callable[[bytes], None],
+    exited: Callable[[int], None],
+    environment: Mapping[str, str] | None,
+    directory: str,
+) -> Program:
+    mine, theirs = os.openpty()
+    try:
+        process = shell.spawn(
+            argv, output=theirs, input=theirs, env=environment, directory=directory
+        )
+    except BaseException:
+        os.close(mine)
+        raise
+    finally:
+        os.close(theirs)
+    return Program(process, loop, mine, output, exited, os.dup(mine), tty=True)

@@ -35,6 +35,20 @@ class Entry:
 
     event: Event
     encoded: bytes = b""
+    _last: Document | None = None
+
+    @property
+    def last(self) -> Document:
+        """What a watch for which the object is gone is told: as it was before, at this version.
+
+        Source: apiserver pkg/storage/cacher convertToWatchEvent.
+        """
+        if self._last is None:
+            event = self.event
+            before = event.old or event.object
+            meta = {**before["metadata"], "resourceVersion": str(event.version)}
+            self._last = {**before, "metadata": meta}
+        return self._last
 
 
 @dataclass(slots=True, eq=False)
@@ -116,14 +130,15 @@ class History:
         An object that a change makes selected is ADDED, one that it makes unselected DELETED.
         """
         event = entry.event
+        gone = event.type is EventType.DELETED
         if chosen is None:
-            return event.type.value, event.object
-        now = event.type is not EventType.DELETED and chosen(event.object)
+            return event.type.value, entry.last if gone else event.object
+        now = not gone and chosen(event.object)
         before = event.old is not None and chosen(event.old)
         if now:
             return ("MODIFIED" if before else "ADDED"), event.object
         if before:
-            return "DELETED", event.object
+            return "DELETED", entry.last
         return None
 
     def encoded(self, entry: Entry, kind: str, document: Document) -> bytes:

@@ -61,6 +61,9 @@ class Routes:
             return refusal(error)
         except ConnectionError:
             return web.Response()  # the client has left; nobody reads this
+        except OSError as error:
+            log.exception("%s %s", request.method, request.path[:200])
+            return refusal(status.internal(f"the store can't be written: {error}"))
         except Exception:
             log.exception("%s %s", request.method, request.path[:200])
             return refusal(status.internal("the testbed's API server failed; see its log"))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 
 from testbed.api import status
-from testbed.api.documents import Document, copy_document
+from testbed.api.documents import Document
 from testbed.api.resources import ResourceType
 from testbed.control import scale
 from testbed.control.apiserver import reviews
@@ -16,7 +15,8 @@ from testbed.control.apiserver.answers import success
 from testbed.control.apiserver.auth import Bearer
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.options import delete_options, write_options
-from testbed.control.apiserver.requests import body_media, parse_body, parse_patch, read_object
+from testbed.control.apiserver.requests import body_media, parse_patch, read_object
+from testbed.control.apiserver.subresources import Subresources
 from testbed.control.apiserver.tokens import ServiceAccountTokens
 from testbed.control.envelope import Outcome, WriteOptions
 from testbed.control.registry import Registry
@@ -24,7 +24,7 @@ from testbed.control.registry import Registry
 #: Kinds whose delete answers with the object. Source: ReturnDeletedObject of the storages.
 RETURNED = frozenset({"pods", "services", "serviceaccounts", "podtemplates"})
 #: Subresources that a PUT or PATCH may write.
-WRITTEN = frozenset({"", "status", "scale"})
+WRITTEN = frozenset({"", "status", "scale", "ephemeralcontainers"})
 
 
 class Writer:
@@ -34,13 +34,13 @@ class Writer:
         self._registry = registry
         self._store = registry.store
         self._bearer = bearer
-        self._tokens = tokens
+        self._subresources = Subresources(registry, tokens)
 
     def answer(self, call: Call) -> web.Response:
         """The answer to a POST, PUT, PATCH or DELETE."""
         method, target = call.request.method, call.target
         if method == "POST" and target.subresource:
-            return self._post_subresource(call)
+            return call.send(self._subresources.post(call), code=201)
         if method == "POST" and not target.name:
             return self._create(call)
         if method == "PUT" and target.name:
@@ -77,8 +77,6 @@ class Writer:
             raise call.not_allowed()
         kind = scale.RESOURCE if target.subresource == "scale" else target.resource
         document, options = self._read(call, kind, "Update")
-        if target.subresource == "finalize":
-            return self._finalize(call, document)
         outcome = self._registry.update(
             call.resource,
             call.namespace,
@@ -110,11 +108,11 @@ class Writer:
 
     def _delete(self, call: Call) -> web.Response:
         target, resource = call.target, call.resource
-        options = delete_options(call.query, self._delete_body(call))
+        options = delete_options(call.query, call.body, call.content_type)
         last, gone = self._registry.delete(resource, call.namespace, target.name, options)
         if gone and resource.resource not in RETURNED:
             return call.send(success(last, target.resource.group, resource.resource))
-        return call.answer(last)
+        return call.answer(last, code=202 if options.cascades and not gone else 200)
 
     def _delete_all(self, call: Call) -> web.Response:
         if call.resource.namespaced and call.target.namespace is None:
@@ -122,7 +120,7 @@ class Writer:
         deleted = self._registry.delete_collection(
             call.resource,
             call.target.namespace,
-            delete_options(call.query, self._delete_body(call)),
+            delete_options(call.query, call.body, call.content_type),
             labels=call.query.get("labelSelector", ""),
             fields=call.query.get("fieldSelector", ""),
         )
@@ -138,56 +136,3 @@ class Writer:
                 "items": [call.outward(document) for document in deleted],
             }
         )
-
-    # subresources with verbs of their own
-
-    def _post_subresource(self, call: Call) -> web.Response:
-        target = call.target
-        owner = self._registry.get(call.resource, call.namespace, target.name)
-        body = self._body(call)
-        if not isinstance(body, dict):
-            raise status.bad_request("the object provided is unrecognized")
-        if target.subresource == "eviction":
-            options = delete_options(call.query, body.get("deleteOptions"))
-            self._registry.delete(call.resource, call.namespace, target.name, options)
-        elif target.subresource == "binding":
-            self._bind(owner, body)
-        elif target.subresource == "token":
-            return call.send(self._tokens.request(owner, body), code=201)
-        else:
-            raise call.not_allowed()
-        answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-        return call.send({**answer, "code": 201}, code=201)
-
-    def _bind(self, pod: Document, binding: Document) -> None:
-        """Give a Pod its node, once. Source: pkg/registry/core/pod/storage BindingREST."""
-        name = pod["metadata"]["name"]
-        node = (binding.get("target") or {}).get("name")
-        if not isinstance(node, str) or not node:
-            error = status.FieldError.required("target.name")
-            raise status.invalid("Binding", "", name, [error])
-        spec = pod.get("spec") or {}
-        if spec.get("nodeName"):
-            detail = f'pod {name} is already assigned to node "{spec["nodeName"]}"'
-            raise status.conflict("pods/binding", name, "", detail)
-        bound = copy_document(pod)
-        bound["spec"]["nodeName"] = node
-        self._store.update("pods", bound, status=True)  # no new generation
-
-    def _finalize(self, call: Call, document: Document) -> web.Response:
-        """Replace a Namespace's own finalizers."""
-        old = self._registry.get(call.resource, "", call.target.name)
-        finalizers = (document.get("spec") or {}).get("finalizers")
-        new = copy_document(old)
-        new["spec"] = {**(new.get("spec") or {}), "finalizers": finalizers or []}
-        if not new["spec"]["finalizers"]:
-            del new["spec"]["finalizers"]
-        return call.answer(self._store.update("namespaces", new))
-
-    def _body(self, call: Call) -> Any:
-        return parse_body(call.body, call.content_type, call.target.resource.kind)
-
-    def _delete_body(self, call: Call) -> Any:
-        if not call.body:
-            return None
-        return parse_body(call.body, call.content_type, "DeleteOptions")

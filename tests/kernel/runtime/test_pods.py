@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import socket
+import struct
 import subprocess
+import termios
 import textwrap
 import time
 from collections.abc import Callable
@@ -11,6 +16,7 @@ from collections.abc import Callable
 import pytest
 
 from testbed.cluster import Cluster
+from testbed.naming import run_directory
 from testbed.runtime.sandbox import namespace_name
 from tests.kernel.runtime.conftest import Kubectl
 
@@ -230,3 +236,45 @@ def test_port_forward_reaches_a_pod(lab: Cluster, kubectl: Kubectl) -> None:
                 found += piece
         process.terminate()
     assert found.endswith(b"fwd")
+
+
+def on_terminal(lab: Cluster, words: list[str], typed: bytes) -> str:
+    """What kubectl shows on a terminal where somebody types."""
+    config = run_directory(lab.name) / "kubeconfig"
+    ours, theirs = os.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    with subprocess.Popen(
+        ["kubectl", "--kubeconfig", str(config), *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        os.set_blocking(ours, False)
+        shown = b""
+        end = time.monotonic() + 15
+        while process.poll() is None and time.monotonic() < end:
+            try:
+                shown += os.read(ours, 65536)
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:
+                break
+            if typed and b"prompt" in shown:
+                os.write(ours, typed)
+                typed = b""
+        process.kill()
+    with contextlib.suppress(OSError):  # its last words
+        shown += os.read(ours, 65536)
+    os.close(ours)
+    return shown.decode()
+
+
+def test_a_shell_on_a_terminal_is_one_as_from_kubectl_run(lab: Cluster) -> None:
+    words = ["run", "shell", "-it", "--rm", "--restart=Never", "--image=busybox", "--", "sh"]
+    shown = on_terminal(lab, words, b"tty; stty size; echo $((6 * 7)) $HOSTNAME; exit\n")
+    assert "/dev/pts/" in shown, shown
+    assert "33 99" in shown, shown
+    assert "42 shell" in shown, shown
+    assert 'pod "shell" deleted' in shown, shown

@@ -221,6 +221,38 @@ def test_scale_reads_and_writes_the_replica_count(registry: Registry) -> None:
     )
 
 
+def test_a_scale_is_of_the_object_that_was_read(registry: Registry) -> None:
+    create(registry, DEPLOYMENTS, deployment())
+    read = registry.scale_of(DEPLOYMENTS, "default", "app")
+
+    def put(**changes: Any) -> StatusError:
+        sent = {**read, **changes}
+        return refusal(registry.update, DEPLOYMENTS, "default", "app", sent, subresource="scale")
+
+    error = put(metadata={**read["metadata"], "uid": "u"})
+    known = read["metadata"]["uid"]
+    assert (error.code, error.message) == (
+        409,
+        'Operation cannot be fulfilled on deployments/scale.apps "app": Precondition failed: '
+        f"UID in precondition: u, UID in object meta: {known}",
+    )
+    assert put(metadata={**read["metadata"], "name": "other"}).message == (
+        "the name of the object (other) does not match the name on the URL (app)"
+    )
+    assert put(spec={"replicas": "5"}).message == (
+        'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal string '
+        "into Go struct field ScaleSpec.spec.replicas of type int32"
+    )
+
+
+def test_a_scale_of_none_has_no_count(registry: Registry) -> None:
+    create(registry, DEPLOYMENTS, deployment())
+    patch = {"spec": {"replicas": 0}}
+    registry.patch(DEPLOYMENTS, "default", "app", MERGE_PATCH, patch, subresource="scale")
+    found = registry.scale_of(DEPLOYMENTS, "default", "app")
+    assert (found["spec"], found["status"]["replicas"]) == ({}, 0)
+
+
 def test_apply_says_what_it_did(registry: Registry) -> None:
     manifest = {"apiVersion": "v1", "kind": "Service", **service()}
     assert registry.apply(manifest)[0] == "created"

@@ -12,6 +12,7 @@ import pytest
 from testbed.errors import TestbedError
 from testbed.runtime.hosts import Launch
 from testbed.runtime.kept import KeeperHost, KeptProgram
+from testbed.shell import OWN_TERMINAL
 
 
 @pytest.fixture
@@ -88,6 +89,24 @@ def test_what_happens_without_a_control_plane_is_told_to_the_next(directory: Pat
 
     in_loop(first)
     in_loop(second)
+
+
+def test_a_program_on_a_terminal_has_its_size_and_its_input(directory: Path) -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop), Seen()
+        script = "read word; stty size; echo got $word; exit 4"
+        argv = [*OWN_TERMINAL, "sh", "-c", script]
+        asked = Launch("uid", "c", argv, {}, "/", interactive=True, tty=True)
+        program = host.launch(asked, seen.output, seen.exited)
+        program.resize(100, 40)
+        program.write(b"hello\n")
+        program.end_input()  # whoever types may leave; the terminal stays
+        await until(lambda: seen.code is not None)
+        assert seen.printed == b"hello\r\n40 100\r\ngot hello\r\n"
+        assert seen.code == 4
+        host.close()
+
+    in_loop(body)
 
 
 def test_a_program_that_goes_on_can_be_given_input_and_ended(directory: Path) -> None:

@@ -213,7 +213,11 @@ def test_a_watch_with_a_selector_tells_of_objects_entering_and_leaving(live: Liv
         kind = "application/merge-patch+json"
         assert live.call("PATCH", f"{SERVICES}/web", patch, content_type=kind).code == 200
     query = f"labelSelector=tier%3Dfront&resourceVersion={version}"
-    assert told(watch(live, query, count=2)) == [("DELETED", "web"), ("ADDED", "web")]
+    lines = watch(live, query, count=2)
+    assert told(lines) == [("DELETED", "web"), ("ADDED", "web")]
+    left = lines[0]["object"]["metadata"]  # as it was when it was selected, at the event's version
+    assert left["labels"] == {"tier": "front"}
+    assert left["resourceVersion"] == str(version + 1)
 
 
 def test_a_watch_from_before_the_history_is_told_that_it_is_gone(tmp_path: Any) -> None:
