@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from testbed.api import warn, warn_pod
@@ -41,6 +41,14 @@ def _nothing_to_do(document: Document, old: Document | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an object that has a subresource: `keep` makes the rest the stored object's."""
+
+    keep: Callable[[Document, Document], None]
+    validate: Callable[[Document, Document], Errors]
+
+
+@dataclass(frozen=True, slots=True)
 class Strategy:
     """One kind's own behaviour.
 
@@ -62,6 +70,8 @@ class Strategy:
     status_on_create: bool = False
     status_alone: bool = False
     prepare_status: Callable[[Document, Document | None], None] = _nothing_to_do
+    #: What a write of another subresource than status may change, and its validation.
+    subresources: Mapping[str, Part] = field(default_factory=dict)
 
 
 def keep_status(document: Document, old: Document | None) -> None:
@@ -95,6 +105,17 @@ def _pod(document: Document, old: Document | None) -> None:
         document["status"]["conditions"] = [pod_admission.gated_condition()]
     pod_admission.merge_label_keys(document)
     pod_admission.take_app_armor_annotations(document)
+
+
+def _ephemeral_containers_alone(document: Document, old: Document) -> None:
+    """Source: pkg/registry/core/pod/strategy.go dropNonEphemeralContainerUpdates."""
+    added = document["spec"].get("ephemeralContainers")
+    document["metadata"] = copy.deepcopy(old["metadata"])
+    document["spec"] = copy.deepcopy(old["spec"])
+    document["spec"].pop("ephemeralContainers", None)
+    if added:
+        document["spec"]["ephemeralContainers"] = added
+    keep_status(document, old)
 
 
 def _validated_pod(document: Document, old: Document | None) -> None:
@@ -215,6 +236,11 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             warn_pod.pod,
             warn_pod.pod_status,
             prepare_status=pod_admission.keep_known_status,
+            subresources={
+                "ephemeralcontainers": Part(
+                    _ephemeral_containers_alone, pod_rules.update_ephemeral_containers
+                )
+            },
         ),
         ("", "podtemplates"): Strategy(
             workload_rules.template_object,

@@ -17,7 +17,8 @@ def one(name: str = "web-0", **more: Any) -> Document:
 
 def state(world: World, name: str = "web-0", container: str = "c") -> dict[str, Any]:
     status = world.pod(name)["status"]
-    everyone = [*status.get("initContainerStatuses", ()), *status["containerStatuses"]]
+    lists = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    everyone = [entry for each in lists for entry in status.get(each, ())]
     return next(entry for entry in everyone if entry["name"] == container)
 
 
@@ -509,3 +510,65 @@ def test_binding_a_pod_makes_no_new_generation() -> None:
     bound = world.pod("web-0")
     assert bound["metadata"]["generation"] == 1
     assert {c["observedGeneration"] for c in bound["status"]["conditions"]} == {1}
+
+
+def debugging(**more: Any) -> list[Document]:
+    return [{"name": "debug", "image": "web", **more}]
+
+
+def test_an_ephemeral_container_starts_in_a_running_pod_and_is_not_run_again() -> None:
+    world = World()
+    world.create("pods", one())
+    world.change("pods", "web-0", ephemeralContainers=debugging())
+    assert world.runtime.calls == ["start c", "start debug"]
+    assert state(world, container="debug")["state"].keys() == {"running"}
+    world.exit("web-0", 3, "debug")
+    world.advance(60)
+    ended = state(world, container="debug")["state"]["terminated"]
+    assert ended["exitCode"] == 3
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    assert world.runtime.calls == ["start c", "start debug"]
+
+
+def test_an_ephemeral_container_ends_with_its_pod() -> None:
+    world = World()
+    world.create("pods", one())
+    world.change("pods", "web-0", ephemeralContainers=debugging())
+    world.delete("pods", "web-0")
+    assert world.runtime.calls[2:] == ["stop c", "stop debug"]
+    assert world.store.find("pods", "default", "web-0") is None
+
+
+def lacking(world: World) -> str:
+    return str(state(world)["state"]["waiting"]["message"])
+
+
+def test_a_variable_of_a_missing_map_is_waited_for_at_steady_intervals() -> None:
+    world = World()
+    reference = {"configMapKeyRef": {"name": "config", "key": "key"}}
+    world.create("pods", one(env=[{"name": "A", "valueFrom": reference}]))
+    assert waiting(world) == "CreateContainerConfigError"
+    assert lacking(world) == 'configmap "config" not found'
+    assert ("Warning", "Failed", 'Error: configmap "config" not found') in world.api.events
+    for _ in range(6):
+        world.advance(10)
+    assert sum(reason == "Failed" for _, reason, _ in world.api.events) == 7
+    meta = {"name": "config", "namespace": "default"}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"other": "x"}}
+    world.create("configmaps", config)
+    world.advance(10)
+    assert lacking(world) == "couldn't find key key in ConfigMap default/config"
+    found = world.store.get("configmaps", "default", "config")
+    world.store.update("configmaps", {**found, "data": {"key": "value"}})
+    world.run()
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    assert world.runtime.environments["c"]["A"] == "value"
+
+
+def test_a_missing_secret_of_env_from_is_waited_for_unless_it_is_optional() -> None:
+    world = World()
+    world.create("pods", one(envFrom=[{"secretRef": {"name": "none", "optional": True}}]))
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    world = World()
+    world.create("pods", one(envFrom=[{"secretRef": {"name": "none"}}]))
+    assert lacking(world) == 'secret "none" not found'

@@ -12,11 +12,8 @@ from testbed.api.resources import ResourceType, by_name
 from testbed.api.status import StatusError
 from testbed.clock import ManualClock
 from testbed.control.envelope import DeleteOptions, WriteOptions
+from testbed.control.patching import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from testbed.control.registry import (
-    APPLY_PATCH,
-    JSON_PATCH,
-    MERGE_PATCH,
-    STRATEGIC_PATCH,
     Registry,
 )
 from testbed.control.store import Store
@@ -195,7 +192,7 @@ def test_each_kind_of_patch_changes_a_port(registry: Registry, patch_type: str, 
     [
         ([{"op": "test", "path": "/spec/type", "value": "NodePort"}], 422),
         ([{"op": "remove", "path": "/spec/nothing"}], 422),
-        ([{"op": "fold", "path": "/spec"}], 400),
+        ([{"op": "fold", "path": "/spec"}], 422),
         ({"spec": {}}, 400),
     ],
 )
