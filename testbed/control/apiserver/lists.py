@@ -10,14 +10,16 @@ import binascii
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from testbed.api import status
-from testbed.api.documents import Document
+from testbed.api.documents import Document, name_of, namespace_of
 from testbed.control.apiserver.requests import number
 
 #: Unfinished lists that are remembered; the oldest goes first.
 REMEMBERED = 64
+#: The version in a token that goes on with whatever there is now.
+INCONSISTENT = -1
 
 
 class Pages:
@@ -41,16 +43,27 @@ class Pages:
             self._lists.popitem(last=False)
         return self._page(self._number, 0, limit, version)
 
-    def next(self, token: str, limit: int, key: str) -> tuple[list[Document], Document]:
-        """The piece that `token` continues with; raises StatusError (400, 410)."""
+    def next(
+        self, token: str, limit: int, key: str, now: Callable[[], tuple[list[Document], int]]
+    ) -> tuple[list[Document], Document]:
+        """The piece that `token` continues with; raises StatusError (400, 410).
+
+        `now` gives the objects and the version that there are now: a client whose list is gone is
+        offered to go on with them.
+        """
         try:
             state = json.loads(base64.urlsafe_b64decode(token.encode() + b"=="))
             listed, start, version = (int(state[field]) for field in ("list", "start", "rv"))
+            after = [str(part) for part in state["after"]]
             ours = state["server"] == self._start
         except (ValueError, KeyError, TypeError, binascii.Error):
             raise status.bad_request("continue key is not valid") from None
+        if version == INCONSISTENT:
+            found, current = now()
+            rest = [d for d in found if [namespace_of(d), name_of(d)] > after]
+            return self.first(rest, limit, current, key)
         if not ours or self._lists.get(listed, ("", []))[0] != key or start < 0:
-            raise status.gone()
+            raise _expired(_token({**state, "rv": INCONSISTENT}))
         return self._page(listed, start, limit, version)
 
     def _page(
@@ -60,11 +73,31 @@ class Pages:
         end = start + limit if limit else len(found)
         meta: Document = {"resourceVersion": str(version)}
         if end < len(found):
+            last = found[end - 1]
             state = {"server": self._start, "list": listed, "start": end, "rv": version}
-            token = base64.urlsafe_b64encode(json.dumps(state).encode())
-            meta["continue"] = token.decode().rstrip("=")
+            meta["continue"] = _token({**state, "after": [namespace_of(last), name_of(last)]})
             meta["remainingItemCount"] = len(found) - end
         return found[start:end], meta
+
+
+def _token(state: Document) -> str:
+    return base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")
+
+
+def _expired(token: str) -> status.StatusError:
+    """410 with the token by which the list goes on from where it was, in what there is now.
+
+    Source: apiserver pkg/storage/etcd3/errors.go handleCompactedErrorForPaging.
+    """
+    error = status.gone(
+        "The provided continue parameter is too old to display a consistent list result. You can "
+        "start a new list without the continue parameter, or use the continue token in this "
+        "response to retrieve the remainder of the results. Continuing with the provided token "
+        "results in an inconsistent list - objects that were created, modified, or deleted between "
+        "the time the first chunk was returned and now may show up in the list."
+    )
+    error.metadata["continue"] = token
+    return error
 
 
 def check_version(query: Mapping[str, str], current: int) -> None:

@@ -58,7 +58,9 @@ class Reader:
         selectors = query.get("labelSelector", ""), query.get("fieldSelector", "")
         key = "\n".join((call.request.path, *selectors))
         if token := query.get("continue", ""):
-            items, meta = self._pages.next(token, limit, key)
+            items, meta = self._pages.next(
+                token, limit, key, lambda: (self._chosen(call), self._store.version)
+            )
         else:
             lists.check_version(query, self._store.version)
             items, meta = self._pages.first(self._chosen(call), limit, self._store.version, key)
