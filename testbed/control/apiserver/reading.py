@@ -110,7 +110,7 @@ class Reader:
         watch = watches.Watch(asked, self._histories[resource.resource], self._store)
         with self._watchers.entered(call.request.remote or "", resource.resource, watch):
             await response.prepare(call.request)
-            await watch.run(response, state, version)
+            await watch.run(watches.Connection(call.request), state, version)
         await response.write_eof()
         return response
 
