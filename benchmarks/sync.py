@@ -5,8 +5,9 @@
 
 The floors are the system's own tools with the same rules: `iptables-restore` (flushing) for a full
 sync in iptables mode, `iptables-restore --noflush` for one Service; `nft -f` with everything in one
-transaction, and with one Service. Ends with status 1 where a "must" is missed; the musts are for
-10,000 Services and more: with few, starting Python's encoders weighs more than the kernel's work.
+transaction, and with one Service; for the look for lost rules, listing them. Ends with status 1
+where a "must" is missed; the musts are for 10,000 Services and more: with few, starting Python's
+encoders weighs more than the kernel's work.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from testbed.netlink import NetlinkSocket
 from testbed.proxy.changes import ProxyState
 from testbed.proxy.config import DEFAULT_SERVICE_CIDRS, KubeProxyConfiguration
 from testbed.proxy.instance import Instance
-from testbed.proxy.iptables.apply import IptablesApplier, make_counter
+from testbed.proxy.iptables.apply import IptablesApplier
+from testbed.proxy.iptables.counters import make_counter
 from testbed.proxy.iptables.render import Renderer as IptablesRenderer
 from testbed.proxy.kernel.applier import SyncReport
 from testbed.proxy.kernel.transaction import Transactions
@@ -252,8 +254,23 @@ def measure(mode: str, count: int, runs: int, table: Table) -> None:
     render, sync = changes(world, applier, runs)
     table.line(f"{mode}: one Service, decision and render", render, 0.005)
     table.line(f"{mode}: one Service, sync", sync, must_one, floor_one)
+    seconds, floor = look(mode, namespace, applier, runs)
+    table.line(f"{mode}: look after a stranger's commit", seconds, 4 * floor, floor)
     applier.close()
     namespace.close()
+
+
+def look(mode: str, namespace: BenchNamespace, applier: Any, runs: int) -> tuple[float, float]:
+    """Seconds of the look for lost rules after a stranger's commit, and of listing all rules."""
+    listing = ["iptables-save"] if mode == "iptables" else ["nft", "list", "ruleset"]
+    floor = timed(lambda: namespace.run(listing))
+    looks = []
+    for number in range(runs):
+        namespace.run(["nft", "add", "table", "inet", f"stranger{number}"])
+        started = perf_counter()
+        assert applier.rules_present()
+        looks.append(perf_counter() - started)
+    return statistics.median(looks), floor
 
 
 def growth(mode: str, counts: list[int], runs: int) -> None:

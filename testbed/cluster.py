@@ -224,11 +224,11 @@ class Cluster(Packets, Surroundings):
         nodes = self.node_names() if node is None else [node]
         self.options.with_proxy(nodes[0], mode).check_nodes(self.node_names())
 
-        def change() -> None:
+        try:
             for each in nodes:
-                self.core.set_proxy(each, mode)
-
-        self._change(change)
+                self._running.wait(self.core.set_proxy(each, mode))
+        finally:
+            self.settle()
         self._record()
 
     def advance(self, seconds: float) -> None:

@@ -126,15 +126,35 @@ echo "$1" > /proc/sys/kernel/hostname && cd "$2" && shift 2 && exec "$@"
 
 
 def in_container(
-    argv: Sequence[str], netns_fd: int, mounts_fd: int, hostname: str, directory: str
+    argv: Sequence[str],
+    netns_fd: int,
+    mounts_fd: int,
+    hostname: str,
+    directory: str,
+    beside: int | None = None,
 ) -> list[str]:
     """The argv that runs `argv` in a network and a mount namespace, with new UTS and PID ones.
 
-    The first word is a path in that mount namespace, as `directory` is.
+    The first word is a path in that mount namespace, as `directory` is. `beside` is a process whose
+    PID namespace is taken instead of a new one.
     """
-    prefix = [*namespace_prefix(netns_fd), f"--mount=/proc/{os.getpid()}/fd/{mounts_fd}", "--"]
+    prefix = [*namespace_prefix(netns_fd), f"--mount=/proc/{os.getpid()}/fd/{mounts_fd}"]
     namespaces = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    return [*prefix, *namespaces, "sh", "-c", _CONTAINER_SCRIPT, "sh", hostname, directory, *argv]
+    if beside is not None:
+        prefix.append(f"--pid=/proc/{beside}/ns/pid")
+        namespaces = ["unshare", "--uts", "--mount-proc"]
+    return [
+        *prefix,
+        "--",
+        *namespaces,
+        "sh",
+        "-c",
+        _CONTAINER_SCRIPT,
+        "sh",
+        hostname,
+        directory,
+        *argv,
+    ]
 
 
 def in_namespaces_of(pid: int, argv: Sequence[str]) -> list[str]:

@@ -160,6 +160,9 @@ class Admission:
         try:
             if subresource == "status":
                 self._update_status(kind, strategy, changed, stored)
+            elif part := strategy.subresources.get(subresource):
+                part.keep(changed, stored)
+                self._refuse_change(kind, changed, stored, part.validate)
             elif subresource:
                 self._refuse(kind, changed, strategy.create(changed))
             else:

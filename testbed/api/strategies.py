@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from testbed.api import warn, warn_pod
@@ -41,6 +41,14 @@ def _nothing_to_do(document: Document, old: Document | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an object that has a subresource: `keep` makes the rest the stored object's."""
+
+    keep: Callable[[Document, Document], None]
+    validate: Callable[[Document, Document], Errors]
+
+
+@dataclass(frozen=True, slots=True)
 class Strategy:
     """One kind's own behaviour.
 
@@ -62,6 +70,8 @@ class Strategy:
     status_on_create: bool = False
     status_alone: bool = False
     prepare_status: Callable[[Document, Document | None], None] = _nothing_to_do
+    #: What a write of another subresource than status may change, and its validation.
+    subresources: Mapping[str, Part] = field(default_factory=dict)
 
 
 def keep_status(document: Document, old: Document | None) -> None:
@@ -97,6 +107,17 @@ def _pod(document: Document, old: Document | None) -> None:
     pod_admission.take_app_armor_annotations(document)
 
 
+def _ephemeral_containers_alone(document: Document, old: Document) -> None:
+    """Source: pkg/registry/core/pod/strategy.go dropNonEphemeralContainerUpdates."""
+    added = document["spec"].get("ephemeralContainers")
+    document["metadata"] = copy.deepcopy(old["metadata"])
+    document["spec"] = copy.deepcopy(old["spec"])
+    document["spec"].pop("ephemeralContainers", None)
+    if added:
+        document["spec"]["ephemeralContainers"] = added
+    keep_status(document, old)
+
+
 def _validated_pod(document: Document, old: Document | None) -> None:
     """Admission that comes after validation."""
     if old is None:
@@ -107,6 +128,13 @@ def _workload(document: Document, old: Document | None) -> None:
     """A workload's template, without what is off."""
     before = None if old is None else _template_spec(old)
     pod_admission.drop_gated_fields(_template_spec(document), before)
+
+
+def _template_object(document: Document, old: Document | None) -> None:
+    """A PodTemplate, without what is off."""
+    before = None if old is None else old.get("template", {}).get("spec", {})
+    spec = document.get("template", {}).get("spec", {})
+    pod_admission.drop_gated_fields(spec, before)
 
 
 def _template_spec(document: Document) -> Document:
@@ -208,11 +236,17 @@ def _core_strategies() -> dict[tuple[str, str], Strategy]:
             warn_pod.pod,
             warn_pod.pod_status,
             prepare_status=pod_admission.keep_known_status,
+            subresources={
+                "ephemeralcontainers": Part(
+                    _ephemeral_containers_alone, pod_rules.update_ephemeral_containers
+                )
+            },
         ),
         ("", "podtemplates"): Strategy(
             workload_rules.template_object,
             workload_rules.template_object_update,
             defaults=workloads.template_object,
+            prepare=_template_object,
         ),
         ("", "secrets"): Strategy(
             plain_rules.secret, plain_rules.secret_update, defaults=plain.secret

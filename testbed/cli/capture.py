@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import secrets
 import shlex
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -83,18 +85,29 @@ def wireshark_command(args: argparse.Namespace) -> str:
 
 @contextlib.contextmanager
 def _output(name: str) -> Iterator[BinaryIO]:
+    """Where to write; a file keeps what it holds until `_fill` has something for it."""
     if name == "-":
         yield sys.stdout.buffer
         return
     try:
-        stream = Path(name).open("wb")  # noqa: SIM115  (closed below)
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from None
     try:
-        with stream:
+        with os.fdopen(descriptor, "wb") as stream:
             yield stream
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}") from None
+
+
+def _fill(source: io.RawIOBase, stream: BinaryIO, *, own: bool) -> None:
+    """Copy to the end; what the file held before (`own`) goes when the first bytes come."""
+    first = source.read(_CHUNK) or b""
+    if first and own and stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.truncate(0)
+    stream.write(first)
+    shutil.copyfileobj(source, stream, _CHUNK)
+    stream.flush()
 
 
 def _record(args: argparse.Namespace, pipe: Path, stream: BinaryIO) -> dict[str, Any]:
@@ -141,8 +154,7 @@ def _record(args: argparse.Namespace, pipe: Path, stream: BinaryIO) -> dict[str,
     threading.Thread(target=let_go, daemon=True).start()
     try:
         with os.fdopen(reading, "rb", buffering=0) as source:
-            shutil.copyfileobj(source, stream, _CHUNK)
-        stream.flush()
+            _fill(source, stream, own=args.write != "-")
     finally:
         for each, before in zip((signal.SIGINT, signal.SIGTERM), stopping, strict=True):
             signal.signal(each, before)

@@ -14,7 +14,6 @@ from testbed.api.decoding import json_type
 from testbed.api.documents import Document, copy_document, name_of
 from testbed.api.identity import check_kind, wrong_metadata
 from testbed.api.resources import ResourceType
-from testbed.control.apiserver.patch.json import PatchError
 
 #: Seconds that a Pod is given to end where it doesn't say.
 DEFAULT_GRACE = 30
@@ -184,15 +183,6 @@ def untyped(configuration: Document, error: ValueError) -> status.StatusError:
         f"failed to create typed patch object ({subject}; {group}/{version}, "
         f"Kind={configuration['kind']}): {error}"
     )
-
-
-def patch_refused(error: PatchError) -> status.StatusError:
-    """Source: apiserver patch.go applyJSPatch, interpretStrategicMergePatchError."""
-    if error.malformed:
-        return status.bad_request(str(error))
-    message = "the server rejected our request due to an error in our request"
-    # Details, though empty: kubectl prints the message only where there are some.
-    return status.StatusError(422, "Invalid", message, {})
 
 
 def stale(resource: ResourceType, name: str) -> status.StatusError:

@@ -18,18 +18,11 @@ from testbed.api.resources import RESOURCES, ResourceType, by_kind
 from testbed.clock import Clock
 from testbed.control import envelope, ip_addresses, scale, selectors
 from testbed.control.apiserver.patch import apply as server_side
-from testbed.control.apiserver.patch.json import PatchError, json_patch
-from testbed.control.apiserver.patch.merge import merge_patch
-from testbed.control.apiserver.patch.strategic import strategic_merge_patch
 from testbed.control.apiserver.patch.typed import TypedError
 from testbed.control.envelope import Admitter, DeleteOptions, Outcome, WriteOptions
+from testbed.control.patching import APPLY_PATCH, patched
 from testbed.control.store import Event, EventType, Store
 from testbed.control.storing import Storing, reset_fields, shape
-
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
 
 #: Kinds that an update of a missing object creates. Source: AllowCreateOnUpdate of the strategies.
 CREATED_ON_UPDATE = frozenset({"services", "endpoints", "leases", "events"})
@@ -159,15 +152,9 @@ class Registry:
             return self._apply(resource, namespace, name, patch, subresource, options)
         old = self.get(resource, namespace, name)
         target = scale.scale_of(old) if subresource == "scale" else old
-        try:
-            if kind == JSON_PATCH:
-                new = json_patch(target, patch)
-            elif kind == MERGE_PATCH:
-                new = _merged(target, patch)
-            else:
-                new = strategic_merge_patch(target, patch, shape(resource))
-        except PatchError as error:
-            raise envelope.patch_refused(error) from None
+        written = scale.RESOURCE if subresource == "scale" else resource
+        new, warnings = patched(target, kind, patch, written, options.field_validation)
+        options = replace(options, warnings=(*options.warnings, *warnings))
         if subresource == "scale":
             new = scale.with_scale(resource, namespace, old, new)
         new = envelope.prepared(resource, new, namespace, name)
@@ -285,10 +272,3 @@ class Registry:
             key = namespace_of(event.object), name_of(event.object)
             if self.store.find("endpoints", *key) is not None:
                 self.store.delete("endpoints", *key)
-
-
-def _merged(target: Document, patch: Any) -> Document:
-    if not isinstance(patch, dict):
-        raise PatchError("a merge patch is an object", malformed=True)
-    merged: Document = merge_patch(target, patch)
-    return merged

@@ -1,14 +1,21 @@
-"""The scale subresource: an object's replica count as an autoscaling/v1 Scale."""
+"""The scale subresource: an object's replica count as an autoscaling/v1 Scale.
+
+Sources: pkg/registry/apps/deployment/storage/storage.go (scaleUpdatedObjectInfo),
+pkg/apis/autoscaling/validation/validation.go (ValidateScale).
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from testbed.api import status
+from testbed.api import bodies, status
 from testbed.api.documents import Document, copy_document, name_of
 from testbed.api.resources import ResourceType
+from testbed.api.validation import meta as meta_rules
+from testbed.api.validation.names import dns_subdomain
 from testbed.control.envelope import prepared
 
+#: What a scale subresource holds.
 RESOURCE = ResourceType("autoscaling", "v1", "scales", "Scale", namespaced=True)
 
 
@@ -24,28 +31,21 @@ def scale_of(document: Document) -> Document:
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {field: meta[field] for field in kept if field in meta},
-        "spec": {"replicas": replicas},
+        "spec": {"replicas": replicas} if replicas else {},
         "status": state,
     }
 
 
 def with_scale(resource: ResourceType, namespace: str, document: Document, sent: Any) -> Document:
-    """`document`, of `resource`, with the replica count of the Scale `sent`; raises StatusError.
-
-    Source: scaleUpdatedObjectInfo in pkg/registry/apps/deployment/storage.
-    """
+    """`document`, of `resource`, with the replica count of the Scale `sent`; raises StatusError."""
     name = name_of(document)
-    scale = prepared(RESOURCE, sent, namespace, name)
-    spec = scale.get("spec")
-    replicas = (spec or {}).get("replicas") or 0 if isinstance(spec, dict | None) else None
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise status.bad_request("Scale.spec.replicas is not a number")
-    if replicas < 0:
-        error = status.FieldError.invalid(
-            "spec.replicas", replicas, "must be greater than or equal to 0"
-        )
-        raise status.invalid("Scale", "autoscaling", name, [error])
+    scale, _ = bodies.typed(prepared(RESOURCE, sent, namespace, name), RESOURCE, "Ignore")
+    replicas: int = scale.get("spec", {}).get("replicas", 0)
     meta, own = scale["metadata"], document["metadata"]
+    errors = meta_rules.object_meta(meta, namespaced=True, name=dns_subdomain)
+    errors += meta_rules.not_negative(replicas, "spec.replicas")
+    if errors:
+        raise status.invalid(RESOURCE.kind, RESOURCE.group, name, errors)
     if meta.get("uid") and meta["uid"] != own["uid"]:
         words = (
             f"Precondition failed: UID in precondition: {meta['uid']}, "

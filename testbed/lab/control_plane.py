@@ -90,6 +90,6 @@ def control_plane(
         ServiceCIDRController(client),
         lifecycle,
         NamespaceController(client),
-        GarbageCollector(client),
+        GarbageCollector(client.acting_as("garbage-collector-controller")),
     )
     return ControlPlane(store, registry, manager, client, kubelet, lifecycle)

@@ -382,14 +382,15 @@ class LabCore(Objects):
                 return pod.ips
         return self.topology.machine(place).addresses
 
-    def set_proxy(self, node: str, mode: str) -> None:
-        """Change a node's proxy mode."""
-        self.options = self.options.with_proxy(node, mode)
-        self.proxies.remove(node)
-        self.external.remove(node)
-        if mode != "none":
-            document = self.control.store.get("nodes", "", node)
-            self._start_proxy(Node.from_document(document))
+    async def set_proxy(self, node: str, mode: str) -> None:
+        """Change a node's proxy mode, once no sync is under way."""
+        async with self._settling:
+            self.options = self.options.with_proxy(node, mode)
+            self.proxies.remove(node)
+            self.external.remove(node)
+            if mode != "none":
+                document = self.control.store.get("nodes", "", node)
+                self._start_proxy(Node.from_document(document))
 
 
 def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine, directory: Path) -> Site:

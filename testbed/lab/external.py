@@ -99,10 +99,16 @@ class ExternalProxies:
             marks_of(namespace.lab),
             partial(self._told, node.name),
         )
+        self.add(node.name, proxy, partial(api.watchers.told, node.addresses))
+
+    def add(self, node: str, proxy: ExternalProxy, told: Callable[[], set[str]]) -> None:
+        """Start a node's proxy. `told` gives the resources that it watches and knows as they are.
+
+        Raises CannotRunError.
+        """
         self._changes += 1
         proxy.start()
-        told = partial(api.watchers.told, node.addresses)
-        self._entries[node.name] = _Entry(proxy, told, awaited=proxy.taken_over)
+        self._entries[node] = _Entry(proxy, told, awaited=proxy.taken_over)
 
     def _told(self, node: str, problem: str) -> None:
         """A node's program has ended, or ("") has been started again and is to be waited for."""

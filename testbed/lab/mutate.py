@@ -45,7 +45,12 @@ class Unmissed:
 def unmissed(
     lab: Cluster, *, rounds: int = ROUNDS, tell: Callable[[str], None] = lambda line: None
 ) -> list[Unmissed]:
-    """The rules of kube-proxy that no flow of the lab meets, node by node, in their order."""
+    """The rules of kube-proxy that no flow of the lab meets, node by node, in their order.
+
+    Raises UsageError where the rules are an external proxy's.
+    """
+    if lab.options.proxy_command:
+        raise UsageError("the rules are --proxy-command's: which of them matter isn't known here")
     met = _met(lab, rounds, tell)
     found = []
     for node in lab.node_names():

@@ -8,7 +8,7 @@ from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.objects import EndpointSlice, NamespacedName, Node, Pod, Service
 from testbed.api.resources import ResourceType, by_kind, by_name
 from testbed.control.envelope import WriteOptions
-from testbed.control.registry import MERGE_PATCH
+from testbed.control.patching import MERGE_PATCH
 from testbed.errors import UsageError
 from testbed.lab.control_plane import ControlPlane
 

@@ -19,8 +19,9 @@ from testbed.proxy.conntrack import Conntrack
 from testbed.proxy.explain import Explainer
 from testbed.proxy.health_status import ServiceHealth, service_healths
 from testbed.proxy.instance import Instance
-from testbed.proxy.iptables.apply import IptablesApplier, make_counter
+from testbed.proxy.iptables.apply import IptablesApplier
 from testbed.proxy.iptables.apply_restore import RestoreApplier, system_uses_legacy
+from testbed.proxy.iptables.counters import make_counter
 from testbed.proxy.iptables.render import Renderer as IptablesRenderer
 from testbed.proxy.iptables.ruleset import RuleSet as IptablesRuleSet
 from testbed.proxy.kernel.applier import Applier, SyncReport

@@ -147,6 +147,8 @@ class Program:
 
     def kill(self) -> None:
         """SIGKILL; its end is told as that of any program."""
+        if self._tty and (inner := self.inner_pid) is not None:
+            shell.signal_pid(inner, signal.SIGKILL)
         shell.signal_group(self._process, signal.SIGKILL)
 
     def end(self) -> None:

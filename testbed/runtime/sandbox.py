@@ -64,6 +64,8 @@ class Sandbox:
     echoes: set[str] = field(default_factory=set)
     applications: dict[str, Application] = field(default_factory=dict)
 
+    #: Containers as they were started, by their names.
+    started: dict[str, Document] = field(default_factory=dict)
     volumes: PodVolumes = field(init=False)
     #: Mount namespaces of containers, by their names.
     _roots: dict[str, int] = field(default_factory=dict)
@@ -125,9 +127,16 @@ class Sandbox:
 
     def document_of(self, container: str) -> Document:
         """What the Pod's spec says of a container."""
+        if container not in self.started:
+            return next(each for each in self.containers if each["name"] == container)
+        return self.started[container]
+
+    @property
+    def containers(self) -> list[Document]:
+        """What the Pod's spec said when the sandbox was made."""
         spec = self.request.document["spec"]
-        everyone: list[Document] = [*(spec.get("initContainers") or ()), *spec["containers"]]
-        return next(each for each in everyone if each["name"] == container)
+        lists = ("initContainers", "containers", "ephemeralContainers")
+        return [each for name in lists for each in spec.get(name) or ()]
 
     def _files(self, texts: Mapping[str, str], *, of_image: bool = False) -> list[Mount]:
         """Write files of the Pod's; the mounts that put them in their places."""

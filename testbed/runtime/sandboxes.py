@@ -104,8 +104,7 @@ class Sandboxes:
         directory = self._directory / "pods" / uid
         sandbox = Sandbox(request, self._fabric.namespace(name), directory)
         self._sandboxes[uid] = sandbox
-        spec = request.document["spec"]
-        for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
+        for container in sandbox.containers:
             word = str(container["name"])
             log = self.logs.go_on(key, word)
             if log is None:
@@ -200,6 +199,7 @@ class Sandboxes:
     ) -> Refusal | None:
         """Start a container: a program, or the Pod's echo application."""
         sandbox = self._sandboxes[uid]
+        sandbox.started[str(container["name"])] = container
         if starter := self._starter(container):
             return self._start_application(sandbox, container, starter)
         invocation = self._images.resolve(container)
@@ -271,8 +271,14 @@ class Sandboxes:
             tty = bool(container.get("tty"))
             before = shell.OWN_TERMINAL if tty else ()
             argv = [*before, find_program(root, words[0], working), *words[1:]]
+            target = sandbox.programs.get(container.get("targetContainerName") or "")
             command = shell.in_container(
-                argv, sandbox.namespace.fd, root, request.hostname, working
+                argv,
+                sandbox.namespace.fd,
+                root,
+                request.hostname,
+                working,
+                target.inner_pid if target is not None else None,
             )
             interactive = bool(container.get("stdin"))
             sandbox.programs[name] = self._host.launch(

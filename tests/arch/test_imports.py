@@ -35,6 +35,7 @@ LAYERS = {
     "testbed.runtime": 3,
     "testbed.proxy.iptables.apply": 3,
     "testbed.proxy.iptables.apply_restore": 3,
+    "testbed.proxy.iptables.counters": 3,
     "testbed.proxy.nftables.apply": 3,
     "testbed.proxy.kernel": 3,
     "testbed.proxy.kernel.expressions": 2,

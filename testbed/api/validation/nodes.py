@@ -65,9 +65,6 @@ def _pod_cidrs(cidrs: list[str]) -> list[FieldError]:
     if len(cidrs) > 2 or len({":" in cidr for cidr in cidrs}) != 2:
         words = "may specify no more than one CIDR for each IP family"
         errors.append(FieldError.invalid(path, cidrs, words))
-    for i, cidr in enumerate(cidrs):
-        if cidr in cidrs[:i]:
-            errors.append(FieldError.duplicate(f"{path}[{i}]", cidr))
     return errors
 
 

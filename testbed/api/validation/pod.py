@@ -97,6 +97,26 @@ def update(pod: Document, old: Document) -> list[FieldError]:
     return errors
 
 
+def update_ephemeral_containers(pod: Document, old: Document) -> list[FieldError]:
+    """Everything wrong with a Pod that is given ephemeral containers: none may change or go.
+
+    Source: ValidatePodEphemeralContainersUpdate.
+    """
+    errors = meta.object_meta_update(pod["metadata"], old["metadata"])
+    errors += _pod(pod)
+    path = "spec.ephemeralContainers"
+    now = {entry["name"]: entry for entry in pod["spec"].get("ephemeralContainers", ())}
+    for entry in old["spec"].get("ephemeralContainers", ()):
+        name = entry["name"]
+        if name not in now:
+            words = f'existing ephemeral containers "{name}" may not be removed\n'
+            errors.append(FieldError.forbidden(path, words))
+        elif now[name] != entry:
+            words = f'existing ephemeral containers "{name}" may not be changed\n'
+            errors.append(FieldError.forbidden(path, words + _difference(now[name], entry)))
+    return errors
+
+
 def _changed_annotations(pod: Document, old: Document) -> list[FieldError]:
     annotations = pod["metadata"].get("annotations", {})
     known = old["metadata"].get("annotations", {})

@@ -16,7 +16,7 @@ from testbed.api.validation.names import Messages, in_range
 from testbed.api.validation.profiles import app_armor, go_profile, seccomp
 from testbed.api.validation.windows import windows_options
 
-MAX_ID = 2**32 - 1
+MAX_ID = 2**31 - 1
 MAX_SYSCTL_LENGTH = 253
 
 _SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from testbed.api.documents import Document
 from testbed.api.gojson import GoStruct
 from testbed.api.service_fields import (
@@ -48,7 +46,8 @@ _ONLY_BALANCER = "may only be used when `type` is 'LoadBalancer'"
 
 def create(service: Document) -> list[FieldError]:
     """Everything wrong with a new Service, in field order."""
-    return _service(service, None)
+    errors = meta.object_meta(service["metadata"], namespaced=True, name=dns_label)
+    return errors + _service(service, None)
 
 
 def update(service: Document, old: Document) -> list[FieldError]:
@@ -67,8 +66,7 @@ def update_status(service: Document, old: Document) -> list[FieldError]:
 
 
 def _service(service: Document, old: Document | None) -> list[FieldError]:
-    errors = meta.object_meta(service["metadata"], namespaced=True, name=dns_label)
-    errors += _topology_annotations(service)
+    errors = _topology_annotations(service)
     errors += _type_and_address(service)
     names: set[str] = set()
     entries = ports_of(service)
@@ -212,12 +210,12 @@ def _duplicate_ports(service: Document) -> list[FieldError]:
 def _source_ranges(service: Document, old: Document | None) -> list[FieldError]:
     balancer = type_of(service) == "LoadBalancer"
     ranges = spec_of(service).get("loadBalancerSourceRanges", [])
-    stored = _stored_ranges(old)
     errors: list[FieldError] = []
     if ranges:
         path = "spec.LoadBalancerSourceRanges"
         if not balancer:
             errors.append(FieldError.forbidden(path, _ONLY_BALANCER))
+        stored = [each.strip() for each in spec_of(old or {}).get("loadBalancerSourceRanges", ())]
         for i, value in enumerate(ranges):
             errors += legacy_cidr(f"{path}[{i}]", value.strip(), stored)
         return errors
@@ -227,18 +225,15 @@ def _source_ranges(service: Document, old: Document | None) -> list[FieldError]:
     path = f"metadata.annotations[{_RANGES}]"
     if not balancer:
         errors.append(FieldError.forbidden(path, _ONLY_BALANCER))
+    if (
+        old is not None
+        and old["metadata"].get("annotations", {}).get(_RANGES) == annotations[_RANGES]
+    ):
+        return errors
     text = annotations[_RANGES].strip()
     for value in text.split(",") if text else ():
-        errors += legacy_cidr(path, value.strip(), stored)
+        errors += legacy_cidr(path, value.strip())
     return errors
-
-
-def _stored_ranges(old: Document | None) -> Collection[str]:
-    if old is None:
-        return ()
-    annotation = old["metadata"].get("annotations", {}).get(_RANGES, "")
-    ranges = spec_of(old).get("loadBalancerSourceRanges") or annotation.split(",")
-    return [value.strip() for value in ranges]
 
 
 def _balancer_ports(service: Document) -> list[FieldError]:

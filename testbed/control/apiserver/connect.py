@@ -93,9 +93,10 @@ def container_of(pod: Document, query: Mapping[str, str]) -> str:
     spec = pod.get("spec") or {}
     names = [str(c.get("name")) for c in spec.get("containers") or ()]
     initial = [str(c.get("name")) for c in spec.get("initContainers") or ()]
+    debugging = [str(c.get("name")) for c in spec.get("ephemeralContainers") or ()]
     wanted = query.get("container", "")
     if wanted:
-        if wanted not in [*names, *initial]:
+        if wanted not in [*names, *initial, *debugging]:
             raise status.bad_request(f"container {wanted} is not valid for pod {name_of(pod)}")
         return wanted
     if len(names) == 1:

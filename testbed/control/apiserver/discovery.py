@@ -16,6 +16,7 @@ SUBRESOURCES: dict[str, tuple[tuple[str, ...], tuple[str, str, str] | None]] = {
     "status": (("get", "patch", "update"), None),
     "scale": (("get", "patch", "update"), ("autoscaling", "v1", "Scale")),
     "log": (("get",), None),
+    "ephemeralcontainers": (("get", "patch", "update"), None),
     "exec": (("create", "get"), ("", "v1", "PodExecOptions")),
     "attach": (("create", "get"), ("", "v1", "PodAttachOptions")),
     "portforward": (("create", "get"), ("", "v1", "PodPortForwardOptions")),

@@ -21,7 +21,7 @@ from testbed.control.apiserver.requests import (
     number,
 )
 from testbed.control.envelope import DeleteOptions, WriteOptions
-from testbed.control.registry import APPLY_PATCH
+from testbed.control.patching import APPLY_PATCH
 
 PROPAGATIONS = ("Foreground", "Background", "Orphan")
 VALIDATIONS = ("Ignore", "Strict", "Warn")

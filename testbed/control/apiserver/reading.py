@@ -48,7 +48,7 @@ class Reader:
         target = call.target
         if target.subresource == "scale":
             return self._registry.scale_of(call.resource, call.namespace, target.name)
-        if target.subresource == "status":
+        if target.subresource in ("status", "ephemeralcontainers"):
             return self._registry.get(call.resource, call.namespace, target.name)
         raise call.not_allowed()
 

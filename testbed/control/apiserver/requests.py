@@ -11,7 +11,7 @@ from testbed.api import bodies, jsontext, status, yamltext
 from testbed.api.documents import Document
 from testbed.api.resources import ResourceType, by_resource
 from testbed.control.apiserver import protobuf
-from testbed.control.registry import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
+from testbed.control.patching import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 
 #: Largest body in bytes. Source: apiserver MaxRequestBodyBytes.
 BODY_LIMIT = 3 * 1024 * 1024

@@ -24,7 +24,7 @@ from testbed.control.registry import Registry
 #: Kinds whose delete answers with the object. Source: ReturnDeletedObject of the storages.
 RETURNED = frozenset({"pods", "services", "serviceaccounts", "podtemplates"})
 #: Subresources that a PUT or PATCH may write.
-WRITTEN = frozenset({"", "status", "scale"})
+WRITTEN = frozenset({"", "status", "scale", "ephemeralcontainers"})
 
 
 class Writer:

@@ -60,7 +60,7 @@ class Containers:
         main = pod.of(Role.MAIN)
         initialized = any(c.running or c.ended for c in main)
         policy = document["spec"].get("restartPolicy", "Always")
-        waits: list[float | None] = []
+        waits = self._keep_ephemeral(facts, pod, policy)
         over = initialized and not any(c.running or should_run(c, policy) for c in main)
         if over:
             return self.stop_all(document, pod, _grace(document))
@@ -75,6 +75,13 @@ class Containers:
             if container.starting:
                 break  # as kubelet, which starts one after the other and waits for the hook
         return _soonest(waits)
+
+    def _keep_ephemeral(self, facts: PodFacts, pod: RunningPod, policy: str) -> list[float | None]:
+        """Start the containers that `kubectl debug` has added."""
+        for spec in facts.document["spec"].get("ephemeralContainers") or ():
+            if spec["name"] not in pod.containers:
+                pod.containers[spec["name"]] = Container(spec, Role.EPHEMERAL)
+        return [self._keep_one(pod, each, facts, policy) for each in pod.of(Role.EPHEMERAL)]
 
     def go_on(self, pod: RunningPod, running: Iterable[Container]) -> None:
         """Probe containers that an earlier kubelet has started."""
@@ -226,7 +233,7 @@ class Containers:
         All preStop hooks run at once. A sidecar gets SIGTERM when those before it have ended, at
         the latest when the grace period is over. Source: kuberuntime_termination_order.go.
         """
-        turns = [*pod.of(Role.MAIN, Role.INIT), *reversed(pod.of(Role.SIDECAR))]
+        turns = [*pod.of(Role.MAIN, Role.INIT, Role.EPHEMERAL), *reversed(pod.of(Role.SIDECAR))]
         waits = []
         for index, container in enumerate(turns):
             before = turns[:index] if container.role is Role.SIDECAR else ()

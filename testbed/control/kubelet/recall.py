@@ -30,6 +30,7 @@ def recall(
     entries = [
         *(status.get("initContainerStatuses") or ()),
         *(status.get("containerStatuses") or ()),
+        *(status.get("ephemeralContainerStatuses") or ()),
     ]
     for entry in entries:
         container = containers.get(entry["name"])

@@ -17,11 +17,15 @@ NEVER = "1970-01-01T00:00:00Z"
 
 
 class Role(Enum):
-    """How a container takes part in its Pod; a sidecar is a restartable init container."""
+    """How a container takes part in its Pod.
+
+    A sidecar is a restartable init container; an ephemeral one comes later, and runs once.
+    """
 
     INIT = "init"
     SIDECAR = "sidecar"
     MAIN = "main"
+    EPHEMERAL = "ephemeral"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,7 @@ def containers_of(document: Document) -> dict[str, Container]:
         for each in spec.get("initContainers") or ()
     ]
     found += [Container(each, Role.MAIN) for each in spec["containers"]]
+    found += [Container(each, Role.EPHEMERAL) for each in spec.get("ephemeralContainers") or ()]
     return {each.name: each for each in found}
 
 
@@ -169,6 +174,8 @@ def should_run(container: Container, policy: str) -> bool:
         return True
     if container.role is Role.SIDECAR:
         return True
+    if container.role is Role.EPHEMERAL:
+        return False
     failed = container.ended.code != 0
     if container.role is Role.INIT:
         return failed and policy != "Never"

@@ -34,6 +34,8 @@ def pod_status(
         **({"initContainerStatuses": initial} if initial else {}),
         "containerStatuses": [_container_status(c, document) for c in pod.of(Role.MAIN)],
     }
+    if debugging := pod.of(Role.EPHEMERAL):
+        status["ephemeralContainerStatuses"] = [_container_status(c, document) for c in debugging]
     status["conditions"] = _conditions(document, pod, status, now)
     return status
 

@@ -9,39 +9,27 @@ only ever added to.
 from __future__ import annotations
 
 import errno
+import itertools
 import re
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from testbed.errors import CannotRunError
 from testbed.netlink import (
-    NLM_F_CREATE,
-    NLM_F_EXCL,
-    NetlinkError,
     Received,
     attributes,
 )
-from testbed.proxy.iptables.encode import accounting, counters_used, encode
+from testbed.proxy.iptables.base_chains import missing_base_chains
+from testbed.proxy.iptables.counters import counters_used, make_counter
+from testbed.proxy.iptables.encode import encode
 from testbed.proxy.iptables.extensions import Unencodable
 from testbed.proxy.iptables.ruleset import BASE_CHAINS, Difference, Lines, RuleSet
 from testbed.proxy.kernel import dump
 from testbed.proxy.kernel.applier import NetlinkApplier
 from testbed.proxy.kernel.expressions import GOTO, JUMP, immediate_verdict
-from testbed.proxy.kernel.messages import Hook, Message, TableMessages
+from testbed.proxy.kernel.messages import Message, TableMessages
 from testbed.proxy.kernel.shared_chain import Change, Owner, SharedChain
-from testbed.proxy.kernel.transaction import Namespace, RuleError, Transactions
+from testbed.proxy.kernel.transaction import Namespace, RuleError
 
-#: Priorities of iptables' base chains (linux/netfilter_ipv4.h); type is the table's, except where
-#: mangle's OUTPUT may reroute.
-_PRIORITIES = {
-    ("mangle", ""): -150,
-    ("filter", ""): 0,
-    ("nat", "PREROUTING"): -100,
-    ("nat", "INPUT"): 100,
-    ("nat", "OUTPUT"): -100,
-    ("nat", "POSTROUTING"): 100,
-}
 #: Chains that belong to one Service or endpoint, and so can become stale.
 SERVICE_CHAIN = re.compile(r"KUBE-(?:SVC|SVL|EXT|FW|SEP)-")
 #: The proxy's other chains.
@@ -58,7 +46,6 @@ SHARED_CHAINS = frozenset(
         "KUBE-SERVICES",
     }
 )
-_NFACCT_NEW = 7 << 8
 
 Place: TypeAlias = tuple[str, str]
 #: Owners of a shared chain's lines: its static head, (1, service port), its tail.
@@ -73,6 +60,10 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
         super().__init__(namespace, family)
         self._messages = {table: TableMessages(family, table) for table in BASE_CHAINS}
         self._shared: dict[Place, SharedChain] = {}
+        #: The handles of the rules of the Services' own chains, in order.
+        self._own: dict[str, Sequence[int]] = {}
+        #: The tables that they are in, by their handles.
+        self._tables: dict[str, int] = {}
         self._counters: set[str] = set()
 
     # Full
@@ -87,7 +78,7 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
         wanted = {*shared, *(("nat", name) for name in own)}
         batch: list[Message] = []
         for table in ruleset.static:
-            batch += self._missing_base_chains(table, existing)
+            batch += missing_base_chains(self._messages[table], table, existing)
         batch += [self._messages[table].new_chain(chain) for table, chain in wanted - existing]
         batch += [self._messages[table].flush_chain(chain) for table, chain in wanted & existing]
         stale = {
@@ -96,16 +87,15 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
             if place[0] == "nat" and SERVICE_CHAIN.match(place[1])
         }
         batch += [self._messages[table].flush_chain(chain) for table, chain in stale]
-        rules = 0
-        for name, lines in own.items():
-            batch += self._rules("nat", name, lines)
-            rules += len(lines)
+        start = len(batch)
+        batch += self._own_rules(own)
+        rules = len(batch) - start
         echoed: dict[Place, tuple[int, int]] = {}
         for (table, chain), entries in shared.items():
             lines = tuple(line for _, ls in entries for line in ls)
             if lines:
                 echoed[table, chain] = (len(batch), len(batch) + len(lines) - 1)
-                batch += self._rules(table, chain, lines, echo_ends=True)
+                batch += self._rules(table, chain, lines)
                 rules += len(lines)
         batch += self._missing_jumps(ruleset, existing)
         batch += [self._messages[table].delete_chain(chain) for table, chain in stale]
@@ -114,17 +104,9 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
             place: SharedChain(entries, self._handles(place, entries, echoed, answers))
             for place, entries in shared.items()
         }
+        self._own = self._own_handles(own, answers, start)
+        self._tables = dump.tables(self._door.netlink, self.family)
         return rules
-
-    def _missing_base_chains(self, table: str, existing: set[Place]) -> Iterable[Message]:
-        """The table and its base chains as iptables-nft makes them."""
-        yield self._messages[table].new_table()
-        for chain in BASE_CHAINS[table]:
-            if (table, chain) not in existing:
-                kind = "route" if (table, chain) == ("mangle", "OUTPUT") else table
-                kind = "filter" if kind == "mangle" else kind
-                priority = _PRIORITIES.get((table, ""), 0) or _PRIORITIES.get((table, chain), 0)
-                yield self._messages[table].new_chain(chain, Hook(kind, chain.lower(), priority))
 
     def _missing_jumps(self, ruleset: RuleSet, existing: set[Place]) -> Iterable[Message]:
         """Jumps from base chains, put in front last to first where they are missing."""
@@ -146,9 +128,39 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
     def _dumped(self, table: str, chain: str) -> list[dump.RuleState]:
         return dump.rules(self._door.netlink, self.family, table, chain)
 
-    def _rules(
-        self, table: str, chain: str, lines: Lines, *, echo_ends: bool = False
-    ) -> list[Message]:
+    def _own_rules(self, lines_of: Mapping[str, Lines]) -> list[Message]:
+        """The rules of Services' chains in one piece, with the handles of its ends echoed."""
+        pairs = [(name, line) for name, lines in lines_of.items() for line in lines]
+        new_rule, last = self._messages["nat"].new_rule, len(pairs) - 1
+        return [
+            new_rule(
+                name,
+                self._encode("nat", name, line),
+                f"-A {name} {line}",
+                echo=place in (0, last),
+            )
+            for place, (name, line) in enumerate(pairs)
+        ]
+
+    def _own_handles(
+        self, lines_of: Mapping[str, Lines], answers: Mapping[int, Received], start: int
+    ) -> dict[str, Sequence[int]]:
+        """The handles of `_own_rules(lines_of)`, which began at message `start`."""
+        count = sum(map(len, lines_of.values()))
+        if not count:
+            return dict.fromkeys(lines_of, ())
+        first, last = (_handle_of(answers[end]) for end in (start, start + count - 1))
+        if last - first != count - 1:
+            netlink = self._door.netlink
+            return {name: dump.handles(netlink, self.family, "nat", name) for name in lines_of}
+        found: dict[str, Sequence[int]] = {}
+        for name, lines in lines_of.items():
+            found[name] = range(first, first + len(lines))
+            first += len(lines)
+        return found
+
+    def _rules(self, table: str, chain: str, lines: Lines) -> list[Message]:
+        """A shared chain's rules, with the handles of its ends echoed."""
         new_rule = self._messages[table].new_rule
         last = len(lines) - 1
         return [
@@ -156,7 +168,7 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
                 chain,
                 self._encode(table, chain, line),
                 f"-A {chain} {line}",
-                echo=echo_ends and place in (0, last),
+                echo=place in (0, last),
             )
             for place, line in enumerate(lines)
         ]
@@ -205,10 +217,9 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
         nat = self._messages["nat"]
         batch = [nat.new_chain(name) for name in lines_of]
         batch += [nat.flush_chain(name) for name in (*lines_of, *sorted(deleted))]
-        rules = 0
-        for name, lines in lines_of.items():
-            batch += self._rules("nat", name, lines)
-            rules += len(lines)
+        own_start = len(batch)
+        batch += self._own_rules(lines_of)
+        rules = len(batch) - own_start
         changes: list[tuple[Place, dict[Owner, Lines], Change, int]] = []
         for place in sorted(difference.shared()):
             wanted = _wanted(difference, place)
@@ -225,6 +236,9 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
                 _handle_of(answers[start + offset]) for offset in range(len(change.inserted))
             ]
             self._shared[place].done(wanted, change, handles)
+        for name in deleted:
+            self._own.pop(name, None)
+        self._own.update(self._own_handles(lines_of, answers, own_start))
         return rules
 
     def _deletions(self, place: Place, change: Change) -> list[Message]:
@@ -251,15 +265,37 @@ class IptablesApplier(NetlinkApplier[RuleSet]):
     # Watching and cleaning up
 
     def _all_there(self, ruleset: RuleSet) -> bool:
-        """A chain's uses are its rules and the jumps to it: too few means something is gone."""
-        uses = {
-            (chain.table, chain.name): chain.uses
-            for chain in dump.chains(self._door.netlink, self.family)
-        }
-        if any(uses.get(place, -1) < least for place, least in _least_uses(ruleset).items()):
+        """Rules are known by their handles: one that was deleted and made again has another.
+
+        Strangers' rules among ours, and their jumps to our chains, are no damage. A rule that was
+        replaced in its place (`iptables -R`) keeps its handle and counts as there.
+        """
+        netlink = self._door.netlink
+        tables = dump.tables(netlink, self.family)
+        if any(tables.get(table) != self._tables[table] for table in ruleset.static):
             return False
-        existing = set(uses)
+        existing = {(chain.table, chain.name) for chain in dump.chains(netlink, self.family)}
+        if any(place not in existing for place in self._places()):
+            return False
+        for table in ruleset.static:
+            if not dump.table_handles(netlink, self.family, table).issuperset(
+                self._handles_in(table)
+            ):
+                return False
         return not any(True for _ in self._missing_jumps(ruleset, existing))
+
+    def _places(self) -> Iterator[Place]:
+        """The chains of ours."""
+        yield from self._shared
+        yield from (("nat", name) for name in self._own)
+
+    def _handles_in(self, table: str) -> Iterator[int]:
+        """The handles of our rules in a table's chains of ours."""
+        for place, shared in self._shared.items():
+            if place[0] == table:
+                yield from shared.handles()
+        if table == "nat":
+            yield from itertools.chain.from_iterable(self._own.values())
 
     def cleanup(self) -> None:
         """See `Applier.cleanup`. A chain that a stranger's chain jumps to stays, empty."""
@@ -358,33 +394,5 @@ def _wanted(difference: Difference, place: Place) -> dict[Owner, Lines]:
     }
 
 
-def _least_uses(ruleset: RuleSet) -> dict[Place, int]:
-    """Of every chain of ours: its rules and the jumps to it that we know of."""
-    uses: dict[Place, int] = {}
-    for table in ruleset.static:
-        chains = ruleset.chains(table)
-        for chain, lines in chains.items():
-            if chain not in BASE_CHAINS[table]:
-                uses[table, chain] = uses.get((table, chain), 0) + len(lines)
-            for line in lines:
-                target = line.rpartition("-j ")[2]
-                if target in chains:
-                    uses[table, target] = uses.get((table, target), 0) + 1
-    return uses
-
-
 def _handle_of(received: Received) -> int:
     return int.from_bytes(attributes(received.payload, 4)[3], "big")
-
-
-def make_counter(door: Transactions, name: str) -> None:
-    """Make nfacct counter `name` unless it is there; CannotRunError where the kernel has none."""
-    header = struct.pack(">BBH", 0, 0, 0)
-    try:
-        door.netlink.request(_NFACCT_NEW, NLM_F_CREATE | NLM_F_EXCL, header + accounting(name))
-    except NetlinkError as error:
-        if error.errno == errno.EEXIST:
-            return
-        raise CannotRunError(
-            f"{door.namespace}: no nfacct counter {name}: {error.strerror}"
-        ) from error

@@ -13,8 +13,8 @@ from time import perf_counter
 
 from testbed import shell
 from testbed.api.objects import IPV4
-from testbed.proxy.iptables.apply import SERVICE_CHAIN, SHARED_CHAINS, make_counter
-from testbed.proxy.iptables.encode import counters_used
+from testbed.proxy.iptables.apply import SERVICE_CHAIN, SHARED_CHAINS
+from testbed.proxy.iptables.counters import counters_used, make_counter
 from testbed.proxy.iptables.ruleset import BASE_CHAINS, RuleSet
 from testbed.proxy.kernel.applier import FULL, NOTHING, SyncReport
 from testbed.proxy.kernel.transaction import Namespace, RuleError, Transactions

@@ -10,11 +10,10 @@ import ipaddress
 import re
 import socket
 import struct
-from collections.abc import Iterable
 from functools import lru_cache
 
 from testbed.api.objects import IPV4, IPV6
-from testbed.netlink import attribute, be32, nested
+from testbed.netlink import be32, nested
 from testbed.proxy.iptables.extensions import MATCHES, TARGETS, Option, Unencodable, comment
 from testbed.proxy.kernel import expressions as nft
 from testbed.proxy.kernel.expressions import CMP_EQ, CMP_NEQ
@@ -190,19 +189,3 @@ def address(family: str, side: int, value: str, negated: bool) -> bytes:
         + nft.bitwise(mask, bytes(len(packed)))
         + nft.compare(masked, operator)
     )
-
-
-def counters_used(lines: Iterable[str]) -> set[str]:
-    """Names of the nfacct counters that `lines` count into."""
-    return {
-        match.group(1)
-        for line in lines
-        if "nfacct" in line
-        for match in [re.search(r"--nfacct-name\s+(\S+)", line)]
-        if match
-    }
-
-
-def accounting(name: str) -> bytes:
-    """The attributes that make nfacct counter `name` (linux/netfilter/nfnetlink_acct.h)."""
-    return attribute(1, name.encode() + b"\0") + attribute(2, bytes(8)) + attribute(3, bytes(8))

@@ -28,7 +28,7 @@ from testbed.proxy.kernel.messages import (
 
 
 class ChainState(NamedTuple):
-    """A chain as dumped: `uses` counts its rules and the jumps to it."""
+    """A chain as dumped: `uses` counts its rules and the jumps to it, whoever made them."""
 
     table: str
     name: str
@@ -49,10 +49,11 @@ def generation(netlink: NetlinkSocket) -> int:
     return int.from_bytes(attributes(answer.payload, 4)[1], "big")
 
 
-def tables(netlink: NetlinkSocket, family: str) -> set[str]:
-    """Names of the family's tables."""
+def tables(netlink: NetlinkSocket, family: str) -> dict[str, int]:
+    """The family's tables: name to handle. One that is made again has another handle."""
     answers = netlink.request(GETTABLE, NLM_F_DUMP, _header(family))
-    return {string(attributes(answer.payload, 4)[1]) for answer in answers}
+    held = [attributes(answer.payload, 4) for answer in answers]
+    return {string(table[1]): int.from_bytes(table[4], "big") for table in held}
 
 
 def chains(netlink: NetlinkSocket, family: str) -> list[ChainState]:
@@ -92,6 +93,12 @@ def everything(netlink: NetlinkSocket) -> frozenset[tuple[int, str, int]]:
         held = attributes(answer.payload, 4)
         found.add((answer.payload[0], string(held[1]), _handle(held)))
     return frozenset(found)
+
+
+def table_handles(netlink: NetlinkSocket, family: str, table: str) -> set[int]:
+    """The handles of all rules of a table; none is given twice while the table lives."""
+    answers = netlink.request(GETRULE, NLM_F_DUMP, _header(family) + text(1, table))
+    return {_handle(attributes(answer.payload, 4)) for answer in answers}
 
 
 def handles(netlink: NetlinkSocket, family: str, table: str, chain: str) -> list[int]:

@@ -7,7 +7,8 @@ rules: an insertion goes after the nearest rule before it, found by its handle.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 #: Who owns lines: a rank (head, Services, tail), and a name within it.
@@ -85,6 +86,10 @@ class SharedChain:
             elif known:
                 del self._keys[place]
                 del self._lines[key], self._handles[key]
+
+    def handles(self) -> Iterator[int]:
+        """The handles of all rules."""
+        return chain.from_iterable(self._handles.values())
 
     def lines(self, key: Owner) -> tuple[str, ...]:
         return self._lines.get(key, ())

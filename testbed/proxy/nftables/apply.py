@@ -162,6 +162,14 @@ class NftablesApplier(NetlinkApplier[RuleSet]):
             for body in dump.elements(self._door.netlink, self.family, TABLE, name)
         }
 
+    def _payloads(self, name: str, values: Mapping[str, ElementValue]) -> dict[bytes, bytes]:
+        """What `_held` reads of these elements."""
+        kinds = self._key_types[name]
+        return {
+            pack_key(key, kinds): _payload_of(memoryview(self._element(name, key, value))[4:])
+            for key, value in values.items()
+        }
+
     def _remove_stale(self, ruleset: RuleSet, there: _Present) -> None:
         """Delete what is in the table and not in `ruleset`.
 
@@ -279,7 +287,7 @@ class NftablesApplier(NetlinkApplier[RuleSet]):
     # Watching and cleaning up
 
     def _all_there(self, ruleset: RuleSet) -> bool:
-        """Rules are known by their user data; elements are counted."""
+        """Rules are known by their user data; elements are compared."""
         if TABLE not in dump.tables(self._door.netlink, self.family):
             return False
         sets = dump.sets(self._door.netlink, self.family, TABLE)
@@ -289,7 +297,7 @@ class NftablesApplier(NetlinkApplier[RuleSet]):
         if not all(there.has_at_least(chain) for chain in ruleset.all_chains()):
             return False
         return all(
-            len(dump.elements(self._door.netlink, self.family, TABLE, name)) == len(values)
+            self._held(name) == self._payloads(name, values)
             for name, values in ruleset.contents().items()
         )
 

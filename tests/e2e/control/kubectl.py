@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.control.client import RegistryClient
-from testbed.control.controllers.base import Manager
+from testbed.control.controllers.base import Controller, Manager
 from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
@@ -84,7 +85,14 @@ def masked(text: str) -> list[str]:
 class Kubectl:
     """Runs kubectl against a live server, with the controllers that need no kubelet beside it."""
 
-    def __init__(self, live: Live, home: Path, *, controllers: bool = True) -> None:
+    def __init__(
+        self,
+        live: Live,
+        home: Path,
+        *,
+        controllers: bool = True,
+        more: Sequence[Callable[[RegistryClient], Controller]] = (),
+    ) -> None:
         self.live = live
         self._home = home
         self._scheduled = False
@@ -99,7 +107,7 @@ class Kubectl:
                 GarbageCollector,
                 NamespaceController,
             )
-            self._manager.add(*(kind(client) for kind in kinds))
+            self._manager.add(*(kind(client) for kind in (*kinds, *more)))
 
     def _wake(self) -> None:
         if not self._scheduled:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from testbed.cluster import Cluster
-from testbed.errors import TestbedError
+from testbed.errors import TestbedError, UsageError
+from testbed.lab.mutate import unmissed
 from testbed.naming import run_directory
 from testbed.scenario.loader import load_scenarios
 from testbed.scenario.runner import Status, run_scenario
@@ -75,6 +76,11 @@ def test_a_proxy_that_dies_is_started_again_and_catches_up(lab: Cluster) -> None
     told = [event["message"] for event in lab.core.control.store.list("events")]
     assert any("proxy command ended with status -9" in each for each in told)
     assert lab.core.external.problems == []
+
+
+def test_what_needs_our_own_rules_says_so(lab: Cluster) -> None:
+    with pytest.raises(UsageError, match="the rules are --proxy-command's"):
+        unmissed(lab)
 
 
 def test_another_mode_leaves_nothing_of_the_first(lab: Cluster) -> None:

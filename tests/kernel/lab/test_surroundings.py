@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import uuid
@@ -16,6 +17,7 @@ from testbed.cluster import Cluster
 from testbed.errors import CannotRunError, UsageError
 from testbed.scenario.loader import load_scenarios
 from testbed.scenario.runner import Status, run_scenario
+from testbed.shell import find_program
 
 pytestmark = pytest.mark.kernel
 
@@ -108,3 +110,20 @@ def test_wrong_options_are_one_line(tmp_path: Path, options: tuple[str, ...], to
     done = command(tmp_path, "up", "--lab", "wrong", *options)
     assert done.returncode == 2
     assert done.stderr == f"testbed up: {told}\n"
+
+
+def test_a_cloud_of_proxies_without_haproxy_is_one_line(tmp_path: Path) -> None:
+    """The program is hidden in a mount namespace: a file that can't be executed lies over it."""
+    program = find_program("haproxy")
+    command_line = shlex.join([sys.executable, "-m", "testbed.cli.main", "up", "--lab", "bare"])
+    hide = f"mount --bind /dev/null {shlex.quote(os.path.realpath(program))}"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{hide} && exec {command_line} --cloud proxy"],
+        env={**os.environ, "TESTBED_RUN_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = "program 'haproxy' is not installed; install it with: apt-get install haproxy"
+    assert (done.returncode, done.stderr) == (3, f"testbed up: {told}\n")
+    assert list(tmp_path.iterdir()) == []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from testbed.netlink import NETLINK_NETFILTER, attributes
-from testbed.proxy.iptables.apply import IptablesApplier, make_counter
-from testbed.proxy.iptables.encode import counters_used, encode
+from testbed.proxy.iptables.apply import IptablesApplier
+from testbed.proxy.iptables.counters import counters_used, make_counter
+from testbed.proxy.iptables.encode import encode
 from testbed.proxy.iptables.render import Renderer as IptablesRenderer
 from testbed.proxy.kernel import dump
 from testbed.proxy.kernel.transaction import Transactions

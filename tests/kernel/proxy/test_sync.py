@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -362,11 +363,85 @@ def test_rules_that_were_flushed_before_a_sync_are_missed_at_the_next_check(node
     assert node.applier.rules_present()
 
 
-def test_a_strangers_rule_in_a_chain_of_ours_is_no_damage(namespace: ScratchNamespace) -> None:
-    node = Node(namespace, "nftables", IPV4)
+@both_modes
+def test_a_strangers_rule_in_a_chain_of_ours_is_no_damage(node: Node) -> None:
     node.applier.sync(node.rules())
-    namespace.run(["nft", "insert", "rule", "ip", "kube-proxy", "services", "counter"])
+    table, chain = (
+        ("nat", "KUBE-SERVICES") if node.mode == "iptables" else ("kube-proxy", "services")
+    )
+    node.namespace.run(["nft", "insert", "rule", "ip", table, chain, "counter"])
     assert node.applier.rules_present()
+
+
+def first_rule(node: Node, table: str, chain: str) -> str:
+    """The handle of a chain's first rule."""
+    listed = node.namespace.run(["nft", "-a", "list", "chain", "ip", table, chain])
+    found = re.search(r"^\t\t.* # handle (\d+)$", listed, re.MULTILINE)
+    assert found, listed
+    return found[1]
+
+
+@both_modes
+def test_nothing_of_a_strangers_hides_a_rule_that_is_lost(node: Node) -> None:
+    """As many rules and jumps as before, in every chain with rules; only one isn't ours."""
+    rules = node.rules()
+    node.applier.sync(rules)
+    nft = node.namespace.run
+    for table, chain in filled_chains(node, rules):
+        lost = first_rule(node, table, chain)
+        nft(["nft", "add", "rule", "ip", table, chain, "counter"])
+        if "hook" not in nft(["nft", "list", "chain", "ip", table, chain]):
+            nft(["nft", "add", "chain", "ip", table, "STRANGER"])
+            nft(["nft", "add", "rule", "ip", table, "STRANGER", "jump", chain])
+        assert node.applier.rules_present(), chain
+        nft(["nft", "delete", "rule", "ip", table, chain, "handle", lost])
+        assert not node.applier.rules_present(), chain
+        assert node.applier.sync(rules).kind == FULL
+        assert node.applier.rules_present()
+
+
+@both_modes
+def test_a_partial_syncs_rules_are_missed_too(node: Node) -> None:
+    rules = node.rules()
+    fewer = without_one_service(rules)
+    node.applier.sync(fewer)
+    assert node.applier.sync(rules).kind == PARTIAL
+    added = [c for c in filled_chains(node, rules) if c not in filled_chains(node, fewer)]
+    for table, chain in added:
+        lost = first_rule(node, table, chain)
+        node.namespace.run(["nft", "add", "rule", "ip", table, chain, "counter"])
+        assert node.applier.rules_present()
+        node.namespace.run(["nft", "delete", "rule", "ip", table, chain, "handle", lost])
+        assert not node.applier.rules_present(), chain
+        node.applier.sync(rules)
+        assert node.printed() == node.expected(rules)
+        node.applier.sync(fewer)
+        assert node.applier.sync(rules).kind == PARTIAL
+
+
+def test_another_table_of_the_same_name_is_not_ours(namespace: ScratchNamespace) -> None:
+    node = Node(namespace, "iptables", IPV4)
+    rules = node.rules()
+    node.applier.sync(rules)
+    copy = namespace.run(["iptables-save", "-t", "nat"])
+    namespace.run(["nft", "delete", "table", "ip", "nat"])
+    namespace.run(["iptables-restore"], input=copy)
+    assert not node.applier.rules_present()
+    assert node.applier.sync(rules).kind == FULL
+    assert node.printed() == node.expected(rules)
+    node.applier.close()
+
+
+def test_an_element_that_leads_elsewhere_is_missed(namespace: ScratchNamespace) -> None:
+    node = Node(namespace, "nftables", IPV4)
+    rules = node.rules()
+    node.applier.sync(rules)
+    key = "10.96.0.1"
+    namespace.run(["nft", "delete", "element", "ip", "kube-proxy", "cluster-ips", f"{{ {key} }}"])
+    namespace.run(["nft", "add", "element", "ip", "kube-proxy", "cluster-ips", "{ 192.0.2.1 }"])
+    assert not node.applier.rules_present()
+    assert node.applier.sync(rules).kind == FULL
+    assert node.printed() == node.expected(rules)
     node.applier.close()
 
 

@@ -84,3 +84,25 @@ def test_kubectl_shows_the_leases_of_nodes(lab: Cluster, kubectl: Kubectl) -> No
 def renewed(kubectl: Kubectl) -> str:
     words = "get lease w1 -n kube-node-lease -o jsonpath={.spec.renewTime}"
     return kubectl(*words.split()).stdout
+
+
+def test_kubectl_debug_sees_the_network_and_the_processes_of_its_target(
+    lab: Cluster, kubectl: Kubectl
+) -> None:
+    container = 'image: busybox\ncommand: [sleep, "4242"]'
+    kubectl("apply", "-f", "-", input=pod("ill", container))
+    assert until(lambda: "Running" in kubectl("get", "pod", "ill").stdout)
+    debug = ["debug", "ill", "--profile=general", "--image=nicolaka/netshoot"]
+    script = "ps ax; ip -4 -br addr show dev eth0; hostname"
+    done = kubectl(*debug, "--target=c", "-c", "d", "--", "sh", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert until(lambda: "ill" in kubectl("logs", "ill", "-c", "d").stdout.splitlines())
+    seen = kubectl("logs", "ill", "-c", "d").stdout
+    assert "sleep 4242" in seen
+    assert address(lab, "ill") in seen
+    assert "Completed" in kubectl("describe", "pod", "ill").stdout
+    assert lab.pods("ill")[0].ready
+    words = "patch pod ill --subresource=ephemeralcontainers --type=merge -p"
+    refused = kubectl(*words.split(), '{"spec": {"ephemeralContainers": []}}').stderr
+    assert 'existing ephemeral containers "d" may not be removed' in refused
+    kubectl("delete", "pod", "ill", "--force")

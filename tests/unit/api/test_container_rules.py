@@ -42,6 +42,12 @@ COST = "controller.kubernetes.io/pod-deletion-cost"
 
 REFUSED: list[tuple[str, Document, str]] = [
     (
+        "a user's number has 31 bits",
+        secure({"runAsUser": 2**31}),
+        f"{C}.securityContext.runAsUser: Invalid value: 2147483648: "
+        "must be between 0 and 2147483647, inclusive",
+    ),
+    (
         "restart rules need a policy of the container",
         pod({"restartPolicyRules": [RULE]}),
         f"{C}.restartPolicy: Required value: "
@@ -262,6 +268,13 @@ def test_equal_amounts_written_otherwise_are_guaranteed() -> None:
     both = {"cpu": "1", "memory": "1073741824"}
     made, _ = create(resources(limits={**both, "memory": "1Gi"}, requests=both))
     assert made["status"]["qosClass"] == "Guaranteed"
+
+
+def test_a_pod_templates_gated_fields_are_dropped() -> None:
+    hooks = {"lifecycle": {"stopSignal": "SIGTERM"}}
+    given = obj("PodTemplate", "t", template={"spec": {"containers": [{**CONTAINER, **hooks}]}})
+    (container,) = create(given)[0]["template"]["spec"]["containers"]
+    assert "lifecycle" not in container
 
 
 def test_fields_whose_gates_are_off_are_dropped() -> None:

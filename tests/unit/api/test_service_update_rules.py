@@ -391,3 +391,23 @@ def test_a_changed_uid_is_refused_twice() -> None:
         stored.admission.update("services", new, stored.document)
     causes = [cause["message"] for cause in refused.value.details["causes"]]
     assert causes == ['Invalid value: "two": field is immutable'] * 2
+
+
+RANGES = "service.beta.kubernetes.io/load-balancer-source-ranges"
+
+
+def test_stored_source_ranges_of_an_annotation_count_only_while_all_of_it_stays() -> None:
+    old = Stored(**LB)
+    old.document["metadata"]["annotations"] = {RANGES: "010.0.0.0/8"}
+    assert old.change(put(externalName="unused")) == ""
+
+    def longer(document: Document) -> None:
+        document["metadata"]["annotations"][RANGES] = "010.0.0.0/8,10.0.0.0/8"
+
+    assert "must not have leading 0s" in old.change(longer)
+
+
+def test_an_annotations_source_ranges_are_no_excuse_for_the_fields() -> None:
+    old = Stored(**LB)
+    old.document["metadata"]["annotations"] = {RANGES: "010.0.0.0/8"}
+    assert "must not have leading 0s" in old.change(put(loadBalancerSourceRanges=["010.0.0.0/8"]))

@@ -17,7 +17,8 @@ def one(name: str = "web-0", **more: Any) -> Document:
 
 def state(world: World, name: str = "web-0", container: str = "c") -> dict[str, Any]:
     status = world.pod(name)["status"]
-    everyone = [*status.get("initContainerStatuses", ()), *status["containerStatuses"]]
+    lists = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+    everyone = [entry for each in lists for entry in status.get(each, ())]
     return next(entry for entry in everyone if entry["name"] == container)
 
 
@@ -509,3 +510,30 @@ def test_binding_a_pod_makes_no_new_generation() -> None:
     bound = world.pod("web-0")
     assert bound["metadata"]["generation"] == 1
     assert {c["observedGeneration"] for c in bound["status"]["conditions"]} == {1}
+
+
+def debugging(**more: Any) -> list[Document]:
+    return [{"name": "debug", "image": "web", **more}]
+
+
+def test_an_ephemeral_container_starts_in_a_running_pod_and_is_not_run_again() -> None:
+    world = World()
+    world.create("pods", one())
+    world.change("pods", "web-0", ephemeralContainers=debugging())
+    assert world.runtime.calls == ["start c", "start debug"]
+    assert state(world, container="debug")["state"].keys() == {"running"}
+    world.exit("web-0", 3, "debug")
+    world.advance(60)
+    ended = state(world, container="debug")["state"]["terminated"]
+    assert ended["exitCode"] == 3
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    assert world.runtime.calls == ["start c", "start debug"]
+
+
+def test_an_ephemeral_container_ends_with_its_pod() -> None:
+    world = World()
+    world.create("pods", one())
+    world.change("pods", "web-0", ephemeralContainers=debugging())
+    world.delete("pods", "web-0")
+    assert world.runtime.calls[2:] == ["stop c", "stop debug"]
+    assert world.store.find("pods", "default", "web-0") is None

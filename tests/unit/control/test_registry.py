@@ -12,11 +12,8 @@ from testbed.api.resources import ResourceType, by_name
 from testbed.api.status import StatusError
 from testbed.clock import ManualClock
 from testbed.control.envelope import DeleteOptions, WriteOptions
+from testbed.control.patching import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from testbed.control.registry import (
-    APPLY_PATCH,
-    JSON_PATCH,
-    MERGE_PATCH,
-    STRATEGIC_PATCH,
     Registry,
 )
 from testbed.control.store import Store
@@ -195,7 +192,7 @@ def test_each_kind_of_patch_changes_a_port(registry: Registry, patch_type: str, 
     [
         ([{"op": "test", "path": "/spec/type", "value": "NodePort"}], 422),
         ([{"op": "remove", "path": "/spec/nothing"}], 422),
-        ([{"op": "fold", "path": "/spec"}], 400),
+        ([{"op": "fold", "path": "/spec"}], 422),
         ({"spec": {}}, 400),
     ],
 )
@@ -222,6 +219,38 @@ def test_scale_reads_and_writes_the_replica_count(registry: Registry) -> None:
         'Scale.autoscaling "app" is invalid: spec.replicas: Invalid value: -1: '
         "must be greater than or equal to 0"
     )
+
+
+def test_a_scale_is_of_the_object_that_was_read(registry: Registry) -> None:
+    create(registry, DEPLOYMENTS, deployment())
+    read = registry.scale_of(DEPLOYMENTS, "default", "app")
+
+    def put(**changes: Any) -> StatusError:
+        sent = {**read, **changes}
+        return refusal(registry.update, DEPLOYMENTS, "default", "app", sent, subresource="scale")
+
+    error = put(metadata={**read["metadata"], "uid": "u"})
+    known = read["metadata"]["uid"]
+    assert (error.code, error.message) == (
+        409,
+        'Operation cannot be fulfilled on deployments/scale.apps "app": Precondition failed: '
+        f"UID in precondition: u, UID in object meta: {known}",
+    )
+    assert put(metadata={**read["metadata"], "name": "other"}).message == (
+        "the name of the object (other) does not match the name on the URL (app)"
+    )
+    assert put(spec={"replicas": "5"}).message == (
+        'Scale in version "v1" cannot be handled as a Scale: json: cannot unmarshal string '
+        "into Go struct field ScaleSpec.spec.replicas of type int32"
+    )
+
+
+def test_a_scale_of_none_has_no_count(registry: Registry) -> None:
+    create(registry, DEPLOYMENTS, deployment())
+    patch = {"spec": {"replicas": 0}}
+    registry.patch(DEPLOYMENTS, "default", "app", MERGE_PATCH, patch, subresource="scale")
+    found = registry.scale_of(DEPLOYMENTS, "default", "app")
+    assert (found["spec"], found["status"]["replicas"]) == ({}, 0)
 
 
 def test_apply_says_what_it_did(registry: Registry) -> None:

@@ -14,7 +14,8 @@ from testbed.api.resources import RESOURCES, ResourceType, by_name
 from testbed.api.status import StatusError
 from testbed.clock import ManualClock
 from testbed.control.envelope import DeleteOptions, WriteOptions
-from testbed.control.registry import MERGE_PATCH, Registry
+from testbed.control.patching import MERGE_PATCH
+from testbed.control.registry import Registry
 from testbed.control.store import Store
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from testbed.compare import Difference, RuleChange
+from testbed.compare.spread import Spread
 from testbed.errors import UsageError
 from testbed.flow import DROPPED, Flow, Hop, RuleHit, Verdict
 from testbed.flow import Path as PacketPath
@@ -62,6 +64,20 @@ def test_a_table_or_a_chain_that_is_wholly_gone_is_one_line() -> None:
         "rules of w1 differ: all of table filter is missing",
         "rules of w1 differ: all of nat KUBE-SVC-A is missing",
     ]
+
+
+def test_a_spread_that_is_not_as_expected_is_a_line_of_the_verdict() -> None:
+    half = {"a": 0.5, "b": 0.5}
+    biased = replace(explained(), spread=Spread({"a": 90, "b": 10}, half, {}))
+    assert (biased.verdict(), biased.agrees) == ("spread: not as expected", False)
+    gone = replace(explained(missing("KUBE-A", "-j A")), spread=Spread({"a": 20}, half, {}))
+    assert gone.verdict().splitlines() == [
+        "rules of w1 differ: missing in nat KUBE-A: -j A",
+        "spread: not as expected: nothing came to b",
+    ]
+    unlikely = replace(explained(), spread=Spread({"a": 65, "b": 35}, half, {}))
+    assert (unlikely.verdict(), unlikely.agrees) == ("as expected", True)
+    assert "unlikely, but no proof" in unlikely.render()
 
 
 def test_a_long_list_of_changes_is_cut() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from testbed.api.objects import IPV4, IPV6
 from testbed.netlink import attributes
-from testbed.proxy.iptables.encode import counters_used, encode, tokens
+from testbed.proxy.iptables.counters import counters_used
+from testbed.proxy.iptables.encode import encode, tokens
 from testbed.proxy.iptables.extensions import Unencodable
 from testbed.proxy.kernel.dump import canonical
 
