@@ -110,6 +110,7 @@ class StatusError(UsageError):
         self.reason = reason
         self.message = message
         self.details: Document = details or {}
+        #: The Status' own metadata: where an expired list can go on.
         self.metadata: Document = {}
         self._detailed = details is not None
         super().__init__(" ".join(message.split("\n")))

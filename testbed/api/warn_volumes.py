@@ -55,10 +55,10 @@ def volumes(spec: Document, path: str) -> list[str]:
 
 
 def fraction(amounts: Document, name: str, path: str) -> list[str]:
-    """An amount of bytes isn't a whole number."""
+    """An amount of bytes isn't a whole number, to the thousandth."""
     amount = amounts.get(name, "0")
-    value = quantity.parse(amount)[0]
-    if value == value.to_integral_value():
+    number, parts = quantity.parse(amount)[0].as_integer_ratio()
+    if not -(-number * 1000 // parts) % 1000:
         return []
     words = f"fractional byte value {quote(amount)} is invalid, must be an integer"
     return [f"{path}[{name}]: {words}"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SOCKET_NAME = "control.sock"
 LOG_NAME = "lab.log"
 _PR_SET_PDEATHSIG = 1
+_LATER = ("testbed.probe.observe", "testbed.lab.explain")
 
 Arguments: TypeAlias = dict[str, Any]
 #: Does a verb in a running lab: (cluster, arguments, tell a line of progress) → JSON value.
@@ -170,11 +172,18 @@ def _background(
     channel.close()
     gc.freeze()
     gc.enable()
+    threading.Thread(target=_import_ahead, daemon=True, name="import").start()
     try:
         server.serve()
     finally:
         cluster.close()
     return 0
+
+
+def _import_ahead() -> None:
+    """Import what a lab comes up without and the first probe needs, while nobody waits."""
+    for name in _LATER:
+        importlib.import_module(name)
 
 
 def _detach_output(log: Path) -> None:

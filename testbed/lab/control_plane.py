@@ -75,7 +75,11 @@ def control_plane(
 
         kubelet = TwinKubelet(client.acting_as("kubelet"), sandboxes, recorded_pods(twin))
         slices = TwinSlices(client.acting_as("endpoint-slice-controller"), recorded_slices(twin))
-    lifecycle = NodeLifecycleController(client.acting_as("node-controller"), kubelet.silent_for)
+    lifecycle = NodeLifecycleController(
+        client.acting_as("node-controller"),
+        kubelet.silent_for,
+        client.acting_as("taint-eviction-controller"),
+    )
     sandboxes.exited = kubelet.exited
     manager.add(
         DeploymentController(client.acting_as("deployment-controller")),

@@ -20,7 +20,6 @@ from testbed.errors import TestbedError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.namespace import Namespace, marks_of
 from testbed.fabric.specs import Plan
-from testbed.runtime import hostports
 from testbed.runtime.applications import Starter
 from testbed.runtime.checker import Checker
 from testbed.runtime.echo import Identity
@@ -31,6 +30,7 @@ from testbed.runtime.kept import KeeperHost
 from testbed.runtime.logbook import Logbook
 from testbed.runtime.logs import ContainerLog
 from testbed.runtime.pending import Pending
+from testbed.runtime.port_map import PortMap
 from testbed.runtime.sandbox import Sandbox, SandboxRequest, namespace_name
 from testbed.runtime.volumes import VolumeMountError, check_host_path
 
@@ -73,7 +73,7 @@ class Sandboxes:
         self.logs = Logbook(directory / "logs", outlive=self._records is not None)
         self._checker = Checker(fabric, loop)
         self._pending = Pending(loop)
-        self._mapped: set[str] = set()
+        self._port_map = PortMap(fabric, plan_pod)
         self.exited: Exited = lambda uid, container, code, message: None
         #: Built-in applications by their image's repository.
         self.applications: dict[str, Starter] = {}
@@ -369,23 +369,8 @@ class Sandboxes:
     # PodRuntime: hostPorts
 
     def host_ports(self, node: str, pods: Sequence[tuple[Document, tuple[str, ...]]]) -> str:
-        """Replace the node's table; 127.0.0.1 needs route_localnet on the ways to the Pods."""
-        wanted = hostports.mappings(pods)
-        if not wanted and node not in self._mapped:
-            return ""
-        place = self._fabric.namespace(node)
-        try:
-            for document, addresses in pods:
-                meta = document["metadata"]
-                name = namespace_name((meta["namespace"], meta["name"]))
-                for way in _ways(self._plan_pod(name, node, addresses), node):
-                    place.sysctl(f"net/ipv4/conf/{way}/route_localnet", "1")
-            nft = shell.find_program("nft", "nftables")
-            place.run([nft, "-f", "-"], input=hostports.ruleset(wanted))
-        except TestbedError as error:
-            return str(error)
-        self._mapped.add(node)
-        return ""
+        """Map the hostPorts of these Pods on a node, and no others."""
+        return self._port_map.set(node, pods)
 
     def close(self) -> None:
         """End everything that runs in Pods; the fabric removes the namespaces."""
@@ -393,9 +378,3 @@ class Sandboxes:
         for sandbox in self._sandboxes.values():
             self._end_all(sandbox)
         self._sandboxes.clear()
-
-
-def _ways(plan: Plan, node: str) -> list[str]:
-    """The node's interfaces that lead to a Pod."""
-    ends = [end for veth in plan.veths for end in (veth.left, veth.right)]
-    return [end.bridge or end.interface for end in ends if end.namespace == node]

@@ -31,6 +31,23 @@ def environment(container: Document, path: str) -> list[FieldError]:
     return errors
 
 
+def file_volumes(spec: Document, path: str) -> list[FieldError]:
+    """Files with variables are in empty directories that the Pod has."""
+    known = {volume.get("name", ""): volume for volume in spec.get("volumes", ())}
+    errors: list[FieldError] = []
+    for kind in ("containers", "initContainers", "ephemeralContainers"):
+        for i, container in enumerate(spec.get(kind, ())):
+            for j, variable in enumerate(container.get("env", ())):
+                name = variable.get("valueFrom", {}).get("fileKeyRef", {}).get("volumeName")
+                where = f"{path}.{kind}[{i}].env[{j}].valueFrom.fileKeyRef.volumeName"
+                if name and name not in known:
+                    errors.append(FieldError.not_found(where, name))
+                elif name and "emptyDir" not in known[name]:
+                    words = "referenced volume must be of type emptyDir"
+                    errors.append(FieldError.invalid(where, name, words))
+    return errors
+
+
 def _variable(variable: Document, where: str) -> list[FieldError]:
     errors: list[FieldError] = []
     if not variable.get("name"):

@@ -19,6 +19,7 @@ from testbed.api.validation.containers import (
     ephemeral_containers,
     init_containers,
 )
+from testbed.api.validation.environment import file_volumes
 from testbed.api.validation.names import (
     dns_label,
     dns_search_name,
@@ -105,7 +106,7 @@ def pod_spec(spec: Document, path: str, owner: Owner) -> list[FieldError]:
     errors += _names(spec, path)
     errors += tolerations(spec.get("tolerations", ()), f"{path}.tolerations")
     errors += _host_aliases(spec, f"{path}.hostAliases")
-    return errors + _policies(spec, path)
+    return errors + _policies(spec, path) + file_volumes(spec, path)
 
 
 def _host_network(spec: Document, path: str, *, is_pod: bool) -> list[FieldError]:

@@ -20,6 +20,8 @@ from testbed.api.validation.names import (
     label_value,
 )
 
+#: Operators of tolerations whose feature gate is off; they are named all the same.
+_COMPARISONS = ("Lt", "Gt")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -55,7 +57,7 @@ def _toleration(entry: Document, where: str) -> list[FieldError]:
             words = "value must be empty when `operator` is 'Exists'"
             errors.append(FieldError.invalid(f"{where}.operator", value, words))
     else:
-        supported = ("Equal", "Exists")
+        supported = ("Equal", "Exists", *(_COMPARISONS if operator in _COMPARISONS else ()))
         errors.append(FieldError.not_supported(f"{where}.operator", operator, supported))
     if effect and effect not in _EFFECTS:
         errors.append(FieldError.not_supported(f"{where}.effect", effect, _EFFECTS))

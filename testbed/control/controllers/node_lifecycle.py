@@ -24,7 +24,7 @@ from testbed.control.controllers.base import (
     set_condition,
 )
 from testbed.control.controllers.taint_eviction import TaintEviction, mark_disrupted
-from testbed.control.store import Event, NotFoundError
+from testbed.control.store import Event, EventType, NotFoundError
 
 #: Silence after which a node is no longer trusted. Source: --node-monitor-grace-period.
 GRACE_PERIOD = 50.0
@@ -53,10 +53,16 @@ _REGION = "topology.kubernetes.io/region"
 class NodeLifecycleController(Controller):
     resources = ("nodes", "pods")
 
-    def __init__(self, api: ClusterApi, silent_for: Callable[[str], float | None]) -> None:
+    def __init__(
+        self,
+        api: ClusterApi,
+        silent_for: Callable[[str], float | None],
+        evicting: ClusterApi | None = None,
+    ) -> None:
+        """`evicting` is the client of taint eviction, which is a controller of its own."""
         super().__init__(api)
         self._silent_for = silent_for
-        self._eviction = TaintEviction(api)
+        self._eviction = TaintEviction(evicting or api)
         #: The nodes that were told of, as they were last.
         self._known: dict[str, Document] = {}
         #: When nodes with Pods were first missed, on the lab's clock.
@@ -71,9 +77,9 @@ class NodeLifecycleController(Controller):
                     yield "", name_of(node)
             return
         spec, old = event.object["spec"], (event.old or {}).get("spec") or {}
-        if spec.get("nodeName") and any(
-            spec.get(field) != old.get(field) for field in ("nodeName", "tolerations")
-        ):
+        new = any(spec.get(field) != old.get(field) for field in ("nodeName", "tolerations"))
+        gone = event.type is EventType.DELETED and self._eviction.awaits(event.object)
+        if spec.get("nodeName") and (new or gone):
             yield "", spec["nodeName"]
 
     def reconcile(self, key: Key) -> None:

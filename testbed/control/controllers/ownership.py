@@ -24,6 +24,9 @@ def concerned(api: ClusterApi, resource: str, kind: str, event: Event) -> Iterab
     """The objects of a resource that the object of an event belongs to, or could be adopted by."""
     owned = event.object
     reference = owner_of(owned)
+    before = owner_of(event.old) if event.old is not None else None
+    if before is not None and before != reference and before["kind"] == kind:
+        yield namespace_of(owned), before["name"]
     if reference is not None:
         if reference["kind"] == kind:
             yield namespace_of(owned), reference["name"]
@@ -39,15 +42,16 @@ def claim(
     owner: Document,
     fits: Callable[[Document], bool] = lambda document: True,
     resource: str = "pods",
+    among: Callable[[Document], bool] = lambda document: True,
 ) -> list[Document]:
-    """The owner's Pods, ReplicaSets or revisions.
+    """The owner's Pods, ReplicaSets or revisions; only those `among` are looked at.
 
     Matching orphans that it `fits` are adopted, those that match no longer are released.
     """
     selector = owner["spec"]["selector"]
     going = bool(owner["metadata"].get("deletionTimestamp"))
     claimed: list[Document] = []
-    for each in api.store.list(resource, namespace_of(owner)):
+    for each in filter(among, api.store.list(resource, namespace_of(owner))):
         belongs = matches(selector, each["metadata"].get("labels")) and fits(each)
         if is_owned_by(each, owner):
             if belongs:

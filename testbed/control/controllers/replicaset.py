@@ -43,8 +43,7 @@ class ReplicaSetController(Controller):
         replica_set = self.store.find("replicasets", *key)
         if replica_set is None:
             return
-        owned = ownership.claim(self.api, replica_set)
-        active = [pod for pod in owned if pods.is_active(pod)]
+        active = ownership.claim(self.api, replica_set, among=pods.is_active)
         problem: StatusError | None = None
         if not pods.is_terminating(replica_set):
             try:

@@ -22,36 +22,45 @@ class TaintEviction:
 
     def __init__(self, api: ClusterApi) -> None:
         self._api = api
-        #: Since when (on the lab's clock) the Pods of a node, by uid, bear its taints for a time.
-        self._bearing: dict[str, dict[str, float]] = {}
+        #: By node, by uid: Pods that bear its taints for a time, and when (on the lab's clock) it
+        #: is over.
+        self._due: dict[str, dict[str, tuple[Document, float]]] = {}
+
+    def awaits(self, pod: Document) -> bool:
+        """Whether the Pod is to go."""
+        return pod["metadata"]["uid"] in self._due.get(pod["spec"].get("nodeName", ""), ())
 
     def run(self, node: Document, on_it: Iterable[Document]) -> list[float]:
-        """Evict whoever's time is over; seconds until that of the others is."""
+        """Evict whoever's time is over; seconds until that of the others is.
+
+        A time that is set stays, also where taints come that are borne for longer or shorter.
+        """
         taints = [t for t in node["spec"].get("taints") or () if t["effect"] == "NoExecute"]
-        before = self._bearing.pop(name_of(node), {})
-        now, waits = self._api.clock.now(), []
-        bearing: dict[str, float] = {}
+        before = self._due.pop(name_of(node), {})
+        now = self._api.clock.now()
+        due: dict[str, tuple[Document, float]] = {}
         for pod in on_it:
             uid = pod["metadata"]["uid"]
             tolerated = toleration_seconds(pod, taints) if taints else None
-            if tolerated is None or pods.is_terminating(pod):
-                if uid in before and not pods.is_terminating(pod):
-                    self._tell(pod, "Cancelling deletion of Pod")
+            if tolerated is None or (pods.is_terminating(pod) and uid not in before):
                 continue
-            bearing[uid] = before.get(uid, now)
-            left = bearing[uid] + tolerated - now
-            if left > 0:
-                waits.append(left)
-                continue
-            self._tell(pod, "Marking for deletion Pod")
-            reason = "DeletionByTaintManager"
-            message = "Taint manager: deleting due to NoExecute taint"
-            with contextlib.suppress(NotFoundError):
-                mark_disrupted(self._api, pod, reason, message)
-                self._api.delete("pods", *pods.key_of(pod))
-        if bearing:
-            self._bearing[name_of(node)] = bearing
-        return waits
+            _, when = before.pop(uid, (pod, now + tolerated))
+            if tolerated and when > now:
+                due[uid] = pod, when
+            else:
+                self._evict(pod)
+        for pod, _ in before.values():
+            self._tell(pod, "Cancelling deletion of Pod")
+        if due:
+            self._due[name_of(node)] = due
+        return [when - now for _, when in due.values()]
+
+    def _evict(self, pod: Document) -> None:
+        self._tell(pod, "Marking for deletion Pod")
+        message = "Taint manager: deleting due to NoExecute taint"
+        with contextlib.suppress(NotFoundError):
+            mark_disrupted(self._api, pod, "DeletionByTaintManager", message)
+            self._api.delete("pods", *pods.key_of(pod))
 
     def _tell(self, pod: Document, words: str) -> None:
         message = f"{words} {'/'.join(pods.key_of(pod))}"

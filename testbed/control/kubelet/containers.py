@@ -26,6 +26,9 @@ MINIMUM_GRACE = 2.0
 DEFAULT_GRACE = 30.0
 #: How long a postStart hook may take (s of real time); kubelet has no limit.
 HOOK_TIMEOUT = 86400.0
+#: Why a container waits whose configuration isn't complete, and for how long (s): kubelet's pod
+#: workers look again every backOffPeriod.
+CONFIG_ERROR, CONFIG_RETRY = "CreateContainerConfigError", 10.0
 #: Why a container waits whose program can't be started.
 NOT_RUN = "RunContainerError"
 
@@ -97,10 +100,20 @@ class Containers:
             container.waiting = None
             return None
         left = container.not_before - self._api.clock.now()
-        if left > 0:
+        if left > 0 and not self._has_come(container, facts):
             self._tell_waiting(facts.document, container)
             return left
         return self._start(pod, container, facts)
+
+    def _has_come(self, container: Container, facts: PodFacts) -> bool:
+        """Whether the object is there now that a container has waited for."""
+        if not container.lacks_reference:
+            return False
+        try:
+            own_environment(container.spec, facts, self._api.store.find)
+        except MissingReferenceError:
+            return False
+        return True
 
     def _tell_waiting(self, document: Document, container: Container) -> None:
         """The waiting state and Event of a container that may not be started yet."""
@@ -122,13 +135,13 @@ class Containers:
     def _start(self, pod: RunningPod, container: Container, facts: PodFacts) -> float | None:
         now, uid = self._api.clock.now(), pod.sandbox.uid
         document = facts.document
-        problem = self._attempt(uid, container.spec, facts)
+        problem = self._attempt(uid, container, facts)
         if problem is not None:
             reason, message = problem
             if reason == NOT_RUN:
                 return self._fail(document, container, message)
             container.waiting = problem
-            wait = container.pull.after(0)
+            wait = CONFIG_RETRY if reason == CONFIG_ERROR else container.pull.after(0)
             container.not_before = now + wait
             if reason == "ErrImagePull":
                 message = f'Failed to pull image "{container.spec.get("image")}": {message}'
@@ -199,9 +212,9 @@ class Containers:
         self._event(document, "Normal", "Pulled", told)
         self._event(document, "Normal", "Created", f"Created container: {container.name}")
 
-    def _attempt(self, uid: str, spec: Document, facts: PodFacts) -> tuple[str, str] | None:
+    def _attempt(self, uid: str, container: Container, facts: PodFacts) -> tuple[str, str] | None:
         """Start it; returns (reason, message) where that isn't possible."""
-        store = self._api.store
+        store, spec = self._api.store, container.spec
 
         def variables() -> dict[str, str]:
             namespace = namespace_of(facts.document)
@@ -211,7 +224,9 @@ class Containers:
         try:
             own_environment(spec, facts, store.find)
         except MissingReferenceError as error:
-            return "CreateContainerConfigError", str(error)
+            container.lacks_reference = True
+            return CONFIG_ERROR, str(error)
+        container.lacks_reference = False
         problem = self._runtime.start(uid, spec, variables)
         return None if problem is None else (problem.reason, problem.message)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -72,6 +72,19 @@ def own_environment(
             known_now = {**(known or {}), **variables}
             variables[entry["name"]] = expand(entry.get("value") or "", known_now)
     return variables
+
+
+def variables_from(container: Document) -> Iterator[tuple[str, str]]:
+    """(resource, name) of the ConfigMaps and Secrets that a container's variables name."""
+    for source in container.get("envFrom") or ():
+        for kind, reference in (("configmaps", "configMapRef"), ("secrets", "secretRef")):
+            if reference in source:
+                yield kind, source[reference].get("name") or ""
+    for entry in container.get("env") or ():
+        source = entry.get("valueFrom") or {}
+        for kind, reference in (("configmaps", "configMapKeyRef"), ("secrets", "secretKeyRef")):
+            if reference in source:
+                yield kind, source[reference].get("name") or ""
 
 
 def service_links(document: Document) -> dict[str, str]:

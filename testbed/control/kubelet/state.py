@@ -93,6 +93,8 @@ class Container:
     last: Ended | None = None
     restarts: int = 0
     waiting: tuple[str, str] | None = None
+    #: It waits for an object that its variables name.
+    lacks_reference: bool = False
     not_before: float = 0.0
     crash: Backoff = field(default_factory=Backoff)
     pull: Backoff = field(default_factory=lambda: Backoff(BACKOFF_START))

@@ -20,6 +20,7 @@ from testbed.control.kubelet.environment import (
     PodFacts,
     field_value,
     resource_value,
+    variables_from,
 )
 
 #: Where a container finds the token of its Pod's ServiceAccount.
@@ -121,8 +122,12 @@ def account_of(pod: Document) -> str:
 
 
 def depends_on(pod: Document) -> Iterator[tuple[str, str, str]]:
-    """(resource, namespace, name) of the objects that the volumes are filled from."""
+    """(resource, namespace, name) of the objects that volumes and variables come from."""
     namespace = namespace_of(pod)
+    spec = pod["spec"]
+    for container in [*(spec.get("initContainers") or ()), *spec["containers"]]:
+        for resource, name in variables_from(container):
+            yield resource, namespace, name
     for volume in pod["spec"].get("volumes") or ():
         for source in [volume, *((volume.get("projected") or {}).get("sources") or ())]:
             for kind, (resource, _, _) in _KINDS.items():

@@ -36,11 +36,32 @@ def annotated(annotations: dict[str, str], **spec: Any) -> Document:
 
 
 RULE: Document = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
+FILE: Document = {"volumeName": "v", "path": "f", "key": "A"}
 SECCOMP = "container.seccomp.security.alpha.kubernetes.io/c"
 APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/c"
 COST = "controller.kubernetes.io/pod-deletion-cost"
 
 REFUSED: list[tuple[str, Document, str]] = [
+    (
+        "a file with variables is in a volume of the Pod",
+        pod({"env": [{"name": "A", "valueFrom": {"fileKeyRef": FILE}}]}),
+        f'{C}.env[0].valueFrom.fileKeyRef.volumeName: Not found: "v"',
+    ),
+    (
+        "a file with variables is in an empty directory",
+        pod(
+            {"env": [{"name": "A", "valueFrom": {"fileKeyRef": FILE}}]},
+            volumes=[{"name": "v", "configMap": {"name": "m"}}],
+        ),
+        f'{C}.env[0].valueFrom.fileKeyRef.volumeName: Invalid value: "v": '
+        "referenced volume must be of type emptyDir",
+    ),
+    (
+        "tolerations don't compare numbers",
+        pod(tolerations=[{"key": "a", "operator": "Gt", "value": "1"}]),
+        'spec.tolerations[0].operator: Unsupported value: "Gt": '
+        'supported values: "Equal", "Exists", "Lt", "Gt"',
+    ),
     (
         "a user's number has 31 bits",
         secure({"runAsUser": 2**31}),

@@ -537,3 +537,38 @@ def test_an_ephemeral_container_ends_with_its_pod() -> None:
     world.delete("pods", "web-0")
     assert world.runtime.calls[2:] == ["stop c", "stop debug"]
     assert world.store.find("pods", "default", "web-0") is None
+
+
+def lacking(world: World) -> str:
+    return str(state(world)["state"]["waiting"]["message"])
+
+
+def test_a_variable_of_a_missing_map_is_waited_for_at_steady_intervals() -> None:
+    world = World()
+    reference = {"configMapKeyRef": {"name": "config", "key": "key"}}
+    world.create("pods", one(env=[{"name": "A", "valueFrom": reference}]))
+    assert waiting(world) == "CreateContainerConfigError"
+    assert lacking(world) == 'configmap "config" not found'
+    assert ("Warning", "Failed", 'Error: configmap "config" not found') in world.api.events
+    for _ in range(6):
+        world.advance(10)
+    assert sum(reason == "Failed" for _, reason, _ in world.api.events) == 7
+    meta = {"name": "config", "namespace": "default"}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"other": "x"}}
+    world.create("configmaps", config)
+    world.advance(10)
+    assert lacking(world) == "couldn't find key key in ConfigMap default/config"
+    found = world.store.get("configmaps", "default", "config")
+    world.store.update("configmaps", {**found, "data": {"key": "value"}})
+    world.run()
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    assert world.runtime.environments["c"]["A"] == "value"
+
+
+def test_a_missing_secret_of_env_from_is_waited_for_unless_it_is_optional() -> None:
+    world = World()
+    world.create("pods", one(envFrom=[{"secretRef": {"name": "none", "optional": True}}]))
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    world = World()
+    world.create("pods", one(envFrom=[{"secretRef": {"name": "none"}}]))
+    assert lacking(world) == 'secret "none" not found'

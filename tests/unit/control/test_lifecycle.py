@@ -257,6 +257,33 @@ def test_an_eviction_that_is_called_off_is_told() -> None:
     assert ("Normal", "TaintManagerEviction", message) in world.api.events
 
 
+def test_a_pod_that_goes_before_its_eviction_is_told_of() -> None:
+    world = World()
+    bears = {"key": "x", "operator": "Exists", "tolerationSeconds": 60}
+    world.create("pods", pod("a-while", nodeName="w3", tolerations=[bears]))
+    taint(world, "w3", NO_EXECUTE)
+    world.api.delete("pods", "default", "a-while")
+    world.run()
+    told = [each for each in world.api.events if each[1] == "TaintManagerEviction"]
+    assert [message for _, _, message in told] == ["Cancelling deletion of Pod default/a-while"]
+
+
+def test_a_taint_that_comes_later_does_not_change_when_a_pod_goes() -> None:
+    world = World()
+    bears = [
+        {"key": key, "operator": "Exists", "tolerationSeconds": seconds}
+        for key, seconds in (("x", 60), ("short", 10))
+    ]
+    world.create("pods", pod("a-while", nodeName="w3", tolerations=bears))
+    taint(world, "w3", NO_EXECUTE)
+    world.advance(5)
+    taint(world, "w3", NO_EXECUTE, {"key": "short", "effect": "NoExecute"})
+    world.advance(50)
+    assert on_w3(world) == {"a-while"}
+    world.advance(6)
+    assert on_w3(world) == set()
+
+
 def test_an_evicted_pod_says_what_took_it() -> None:
     world = World()
     world.runtime.stubborn.add("c")

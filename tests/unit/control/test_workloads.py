@@ -145,6 +145,31 @@ def test_a_replica_set_adopts_a_matching_orphan() -> None:
     assert all(p["metadata"]["ownerReferences"][0]["name"] == "web" for p in world.pods())
 
 
+def test_a_pod_that_loses_owner_and_labels_at_once_is_replaced() -> None:
+    world = World()
+    world.create("deployments", deployment())
+    gone = copy.deepcopy(world.pods()[0])
+    del gone["metadata"]["ownerReferences"]
+    gone["metadata"]["labels"] = {"app": "mine"}
+    world.store.update("pods", gone)
+    world.run()
+    assert len(world.pods()) == 4
+
+
+def test_a_pod_on_its_way_out_is_not_released() -> None:
+    world = World()
+    world.runtime.stubborn.add("c")
+    world.create("deployments", deployment())
+    name = world.pods()[0]["metadata"]["name"]
+    world.api.delete("pods", "default", name)
+    world.run()
+    going = copy.deepcopy(world.pod(name))
+    going["metadata"]["labels"] = {"app": "mine"}
+    world.store.update("pods", going)
+    world.run()
+    assert world.pod(name)["metadata"]["ownerReferences"]
+
+
 def test_an_unschedulable_pod_says_why_and_is_placed_when_a_node_fits() -> None:
     world = World(nodes=[("w1", "a")])
     world.create("pods", pod("picky", nodeSelector={"disk": "ssd"}))
