@@ -253,6 +253,12 @@ def method_not_allowed(resource: str, verb: str, group: str = "") -> StatusError
     return StatusError(405, "MethodNotAllowed", message, _Subject("", group, resource).document())
 
 
+def no_such_method() -> StatusError:
+    """405: no handler for the method at this path."""
+    message = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", message, {})
+
+
 def unsupported_media_type(content_type: str, accepted: Sequence[str] = ()) -> StatusError:
     """415: the body's content type isn't understood."""
     if accepted:
