@@ -14,6 +14,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import ssl
 import statistics
 import sys
@@ -34,6 +35,10 @@ ROUNDS = 3
 #: Percent that the watchers may add to an event's cost.
 ADDED_LIMIT = 5.0
 CONNECTIONS = 8
+#: Changes that come one by one, and the seconds between them.
+SINGLE, PAUSE = 50, 0.1
+#: When a change was sent, in what a watch hears of it.
+STAMP = re.compile(rb'"n":"([0-9.]+)-')
 
 Document = dict[str, Any]
 
@@ -183,8 +188,8 @@ class Client:
         await asyncio.gather(*(worker() for _ in range(CONNECTIONS)))
         return time.perf_counter() - began
 
-    async def patch_all(self, count: int) -> None:
-        """Change one Service `count` times."""
+    async def patch_all(self, count: int, pause: float = 0.0) -> None:
+        """Change one Service `count` times, `pause` seconds between."""
         url = f"{self._url}/api/v1/namespaces/default/services/svc-1"
         headers = {"Content-Type": "application/merge-patch+json"}
         for index in range(count):
@@ -192,6 +197,8 @@ class Client:
             async with self._session.patch(url, json=patch, headers=headers) as response:
                 text = await response.read()
                 assert response.status == 200, text
+            if pause:
+                await asyncio.sleep(pause)
 
     async def list(self, path: str) -> tuple[float, int]:
         """Seconds until the list has arrived and is parsed, and its length."""
@@ -200,11 +207,13 @@ class Client:
             items = json.loads(await response.read())["items"]
         return time.perf_counter() - began, len(items)
 
-    async def watch(self, path: str, ready: Callable[[], None]) -> None:
+    async def watch(self, path: str, ready: Callable[[], None], late: list[float]) -> None:
+        """Follow a watch; `late` gets the seconds from a change to its being heard of."""
         async with self._session.get(self._url + path) as response:
             ready()
-            async for _ in response.content:
-                pass
+            async for line in response.content:
+                if found := STAMP.search(line):
+                    late.append(time.time() - float(found[1]))
 
 
 async def measure(pipe: Connection) -> bool:
@@ -250,20 +259,35 @@ async def _watchers(ask: Callable[[str], Awaitable[Any]], client: Client) -> boo
 
     path = "/api/v1/services?watch=true&resourceVersion=0&fieldSelector=metadata.name%3Dsvc-1"
     alone, watched = [], []
+    single: list[float] = []
+    flood: list[float] = []
     await cost()
     for _ in range(ROUNDS):
         alone.append(await cost())
         ready = asyncio.Semaphore(0)
-        watches = [asyncio.create_task(client.watch(path, ready.release)) for _ in range(WATCHERS)]
+        late: list[float] = []
+        watches = [
+            asyncio.create_task(client.watch(path, ready.release, late)) for _ in range(WATCHERS)
+        ]
         for _ in watches:
             await ready.acquire()
+        await asyncio.sleep(0.5)
+        late.clear()
+        await client.patch_all(SINGLE, PAUSE)
+        await asyncio.sleep(0.5)
+        single += late
+        late.clear()
         watched.append(await cost())
+        flood += late
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
     bare, full = statistics.median(alone), statistics.median(watched)
     print(f"{'event, no watcher':34} {bare * 1e6:9.0f} us")
     print(f"{f'event, {WATCHERS} watchers':34} {full * 1e6:9.0f} us")
+    for what, late in (("heard of, one by one", single), ("heard of, in a flood", flood)):
+        middle, last = (statistics.quantiles(late, n=100)[at] * 1e3 for at in (49, 98))
+        print(f"{what:34} {middle:9.1f} ms  p99 {last:.1f} ms")
     added = (full / bare - 1) * 100
     print(f"{'added by watchers':34} {added:9.1f} %               at most {ADDED_LIMIT:g}")
     return added <= ADDED_LIMIT

@@ -13,6 +13,8 @@ DEFAULT_LAB = "lab"
 LAB_VARIABLE = "TESTBED_LAB"
 #: Longest lab name: `<lab>-<node>` must stay readable as an entry of /run/netns.
 LAB_NAME_LIMIT = 32
+#: Longest path of a lab's run directory, bytes: a socket's has 107, with its name (unix(7)).
+RUN_DIRECTORY_LIMIT = 107 - len("/keeper.sock")
 
 _LAB_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -23,8 +25,14 @@ def run_root() -> Path:
 
 
 def run_directory(lab: str) -> Path:
-    """Where lab `lab` keeps its sockets, logs and store."""
-    return run_root() / check_lab_name(lab)
+    """Where lab `lab` keeps its sockets, logs and store; UsageError where its path is too long."""
+    directory = run_root() / check_lab_name(lab)
+    if len(os.fsencode(directory)) > RUN_DIRECTORY_LIMIT:
+        raise UsageError(
+            f"{directory}: too long a path for the sockets in it, {RUN_DIRECTORY_LIMIT} bytes at "
+            "most; choose a shorter TESTBED_RUN_DIR"
+        )
+    return directory
 
 
 def check_lab_name(lab: str) -> str:

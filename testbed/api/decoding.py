@@ -199,12 +199,12 @@ class _Decoder:
         if not isinstance(value, str):
             self._mismatch(value, "[]uint8", None)
             return ""
-        text = value.translate(_NEWLINES)
-        if len(text) % 4 or not _BASE64.fullmatch(text):
-            error = DecodeError(f"illegal base64 data at input byte {_bad_base64(value)}")
+        at = bad_base64(value)
+        if at is not None:
+            error = DecodeError(f"illegal base64 data at input byte {at}")
             self.first_error = self.first_error or error
             return ""
-        return base64.b64encode(base64.b64decode(text)).decode()
+        return base64.b64encode(base64.b64decode(value.translate(_NEWLINES))).decode()
 
     def _byte_list(self, value: list[Any]) -> str:
         """Bytes as a list of numbers, which Go takes too."""
@@ -259,8 +259,11 @@ def _described(value: Any, number: bool) -> str:
     return f"number {number_text(value)}" if number and found == "number" else found
 
 
-def _bad_base64(text: str) -> int:
-    """The byte of `text` that is no base64. Source: encoding/base64 decodeQuantum."""
+def bad_base64(text: str) -> int | None:
+    """The byte of `text` that is no base64, or None. Source: encoding/base64 decodeQuantum."""
+    plain = text.translate(_NEWLINES)
+    if not len(plain) % 4 and _BASE64.fullmatch(plain):
+        return None
     data = text.encode()
     end, at = len(data), 0
 

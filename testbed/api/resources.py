@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_NO_COLLECTION = ("create", "delete", "get", "list", "patch", "update", "watch")
 WRITE = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 CREATE_ONLY = ("create",)
 
@@ -64,7 +65,15 @@ RESOURCES: tuple[ResourceType, ...] = (
     _kind("", "configmaps", "ConfigMap", short="cm"),
     _kind("", "endpoints", "Endpoints", short="ep"),
     _kind("", "events", "Event", short="ev"),
-    _kind("", "namespaces", "Namespace", namespaced=False, short="ns", sub="finalize status"),
+    _kind(
+        "",
+        "namespaces",
+        "Namespace",
+        namespaced=False,
+        short="ns",
+        sub="finalize status",
+        verbs=_NO_COLLECTION,
+    ),
     _kind("", "nodes", "Node", namespaced=False, short="no", sub="proxy status"),
     _kind("", "pods", "Pod", short="po", categories=_ALL, sub=_POD_SUB),
     _kind("", "podtemplates", "PodTemplate"),

@@ -110,6 +110,8 @@ class StatusError(UsageError):
         self.reason = reason
         self.message = message
         self.details: Document = details or {}
+        #: The Status' own metadata: where an expired list can go on.
+        self.metadata: Document = {}
         self._detailed = details is not None
         super().__init__(" ".join(message.split("\n")))
 
@@ -118,7 +120,7 @@ class StatusError(UsageError):
         status: Document = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
         }
@@ -249,6 +251,12 @@ def method_not_allowed(resource: str, verb: str, group: str = "") -> StatusError
     """405: the resource has no such verb."""
     message = f"{verb} is not supported on resources of kind {quote(qualified(resource, group))}"
     return StatusError(405, "MethodNotAllowed", message, _Subject("", group, resource).document())
+
+
+def no_such_method() -> StatusError:
+    """405: no handler for the method at this path."""
+    message = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", message, {})
 
 
 def unsupported_media_type(content_type: str, accepted: Sequence[str] = ()) -> StatusError:

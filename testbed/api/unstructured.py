@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.api import gotimes, quantity
+from testbed.api.decoding import bad_base64
 from testbed.api.documents import Document
 from testbed.api.jsontext import number_text
 from testbed.api.schema import FieldType, StructType, struct
@@ -44,11 +45,25 @@ def _convert(value: Any, field: FieldType) -> Any:
             if not isinstance(value, list):
                 raise ConvertError(f"cannot restore slice from {_kind(value)}")
             return [_item(entry, field) for entry in value]
-        case "raw" | "bytes":
+        case "raw":
             return value
+        case "bytes":
+            return _bytes(value)
         case "string" | "boolean" | "integer" | "number":
             return _scalar(value, field)
     _own(value, field)
+    return value
+
+
+def _bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        at = bad_base64(value)
+        if at is not None:
+            raise ConvertError(f"error decoding from json: illegal base64 data at input byte {at}")
+    elif not isinstance(value, list):
+        raise ConvertError(f"cannot restore slice from {_kind(value)}")
+    elif not all(_kind(entry) == "int64" for entry in value if entry is not None):
+        raise ConvertError("unrecognized type: uint8")
     return value
 
 

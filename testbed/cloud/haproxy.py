@@ -25,7 +25,8 @@ class Haproxy:
 
     def __init__(self, run: Callable[..., str], directory: Path) -> None:
         self._run = run
-        self._control = directory / "haproxy.socket"
+        # short: HAProxy appends its process id, and a socket's path has 107 bytes
+        self._control = directory / "ha.sock"
         self._pid_file = directory / "haproxy.pid"
         self._text = ""
         self._addresses: set[str] = set()

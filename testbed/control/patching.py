@@ -98,6 +98,8 @@ def _strategic(
         document, unknown = decode(convert(new, definition), definition)
     except (ConvertError, ValueError) as error:
         raise _invalid(text, str(error)) from None
+    # What a strategic patch says of kind and version is not looked at.
+    document["apiVersion"], document["kind"] = resource.api_version, resource.kind
     document.setdefault("metadata", {})
     return document, _settled(text, [*repeated_fields(patch), *unknown], validation)
 

@@ -8,6 +8,7 @@ descriptor.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -164,16 +165,17 @@ class _Root:
             os.rmdir(self._machine)
 
     def _show(self, place: str, kind: str, root: str) -> None:
-        """A further file system of the machine; one that can't be shown is left out."""
-        try:
-            if _VIRTUAL.fullmatch(kind) or not os.path.isdir(place):
-                _bind(place, root + place)
-            else:
-                self._overlay(place, root + place)
+        """A further file system of the machine: to be written to only where it can be overlaid."""
+        target = root + place
+        if not _VIRTUAL.fullmatch(kind) and os.path.isdir(place):
+            with contextlib.suppress(OSError):
+                self._overlay(place, target)
                 return
-        except OSError:
-            pass
         self._foreign.append(place)
+        with contextlib.suppress(OSError):
+            _bind(place, target)
+            if not _VIRTUAL.fullmatch(kind):
+                _make_read_only(target)
 
     def _overlay(self, lower: str, target: str) -> None:
         """What is in `lower` at `target`, writable."""
@@ -220,8 +222,7 @@ class _Root:
         place = self.make(wanted.place, directory=os.path.isdir(source))
         _bind(source, place)
         if wanted.read_only:
-            flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
-            syscalls.mount("none", place, "none", flags)
+            _make_read_only(place)
         self._foreign = [each for each in self._foreign if not _is_below(each, place)]
 
     def make(self, place: str, *, directory: bool) -> str:
@@ -246,6 +247,11 @@ class _Root:
 
 def _bind(source: str, target: str) -> None:
     syscalls.mount(source, target, "none", syscalls.MS_BIND | syscalls.MS_REC)
+
+
+def _make_read_only(place: str) -> None:
+    flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
+    syscalls.mount("none", place, "none", flags)
 
 
 def _is_below(path: str, directory: str) -> bool:

@@ -23,6 +23,12 @@ from testbed.api.validation.scheduling import changed_node_affinity, tolerations
 from testbed.api.validation.volumes import Owner
 
 _CONTAINER_LISTS = ("containers", "initContainers")
+#: Where a status tells of the containers of the spec.
+_STATUS_LISTS = {
+    "containerStatuses": "containers",
+    "initContainerStatuses": "initContainers",
+    "ephemeralContainerStatuses": "ephemeralContainers",
+}
 _ANNOTATIONS = "metadata.annotations"
 #: Fields of a Pod's spec that an update may change, each by a rule of its own.
 _MUTABLE = ("activeDeadlineSeconds", "tolerations", "schedulingGates")
@@ -253,22 +259,10 @@ def _nominated(pod: Document, stored: Document) -> list[FieldError]:
 
 def _ended_containers(pod: Document, old: Document) -> list[FieldError]:
     """A container that has ended for good doesn't run again."""
-    spec = old.get("spec", {})
-    policy = spec.get("restartPolicy", "")
-    sidecars = {
-        container.get("name", "")
-        for container in spec.get("initContainers", ())
-        if container.get("restartPolicy") == "Always"
-    }
-    own = {
-        container.get("name", ""): container
-        for name in _CONTAINER_LISTS
-        for container in spec.get(name, ())
-        if "restartPolicy" in container or container.get("restartPolicyRules")
-    }
+    spec, words = old.get("spec", {}), "may not be transitioned to non-terminated state"
     errors = []
-    for group in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
-        rule = "Never" if group.startswith("ephemeral") else policy
+    for group, kind in _STATUS_LISTS.items():
+        known = {entry.get("name", ""): entry for entry in spec.get(kind, ())}
         running = {
             entry.get("name", "")
             for entry in pod.get("status", {}).get(group, ())
@@ -276,12 +270,24 @@ def _ended_containers(pod: Document, old: Document) -> list[FieldError]:
         }
         for i, entry in enumerate(old.get("status", {}).get(group, ())):
             ended, name = entry.get("state", {}).get("terminated"), entry.get("name", "")
-            again = rule == "Always" or name in sidecars or name in own
-            again |= rule == "OnFailure" and bool(ended and ended.get("exitCode"))
-            if ended is not None and not again and name in running:
-                words = "may not be transitioned to non-terminated state"
+            if ended is None or name not in running:
+                continue
+            lasting = kind != "ephemeralContainers" and name in known
+            policy = spec.get("restartPolicy", "")
+            if not lasting or not _restarts(known[name], policy, ended.get("exitCode", 0)):
                 errors.append(FieldError.forbidden(f"status.{group}[{i}].state", words))
     return errors
+
+
+def _restarts(container: Document, policy: str, code: int) -> bool:
+    """Whether a container that ended with `code` is started again; its own rules go first."""
+    if "restartPolicy" in container:
+        policy = container["restartPolicy"]
+        for rule in container.get("restartPolicyRules", ()):
+            codes = rule.get("exitCodes", {})
+            if (code in codes.get("values", ())) == (codes.get("operator") == "In"):
+                return True
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
 
 
 def _addresses(status: Document, stored: Document, name: str) -> list[FieldError]:

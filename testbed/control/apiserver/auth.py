@@ -1,13 +1,14 @@
 """Who may call: a client certificate of the lab's authority, its bearer token, or a ServiceAccount.
 
-There is no further authorization: whoever is known may do everything.
+What they may do is `authorization`'s.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 #: Paths that anyone may read. Source: rbac bootstrap policy system:public-info-viewer.
@@ -34,6 +35,7 @@ class User:
         return info
 
 
+CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 ADMINISTRATOR = User("kubernetes-admin", ("system:masters", "system:authenticated"))
 
 
@@ -45,7 +47,7 @@ def bearer_of(token: str, accounts: Bearer) -> Bearer:
     """Knows the administrator by `token`, and others as `accounts` does."""
 
     def user(sent: str) -> User | None:
-        if hmac.compare_digest(sent.encode(), token.encode()):
+        if hmac.compare_digest(sent.encode(errors="surrogateescape"), token.encode()):
             return ADMINISTRATOR
         return accounts(sent)
 
@@ -58,6 +60,15 @@ def authenticate(certificate: Any, authorization: str, bearer: Bearer) -> User |
         return _user_of(certificate)
     scheme, _, sent = authorization.partition(" ")
     return bearer(sent.strip()) if scheme.lower() == "bearer" else None
+
+
+def with_credential(user: User, certificate: bytes) -> User:
+    """`user`, who showed this certificate (DER).
+
+    Source: apiserver pkg/authentication/request/x509.
+    """
+    found = f"X509SHA256={hashlib.sha256(certificate).hexdigest()}"
+    return replace(user, extra={**user.extra, CREDENTIAL_ID: (found,)})
 
 
 def _user_of(certificate: Any) -> User:

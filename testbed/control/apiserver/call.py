@@ -111,8 +111,7 @@ class Call:
 
     def not_allowed(self) -> status.StatusError:
         """405 for this method."""
-        resource = self.target.resource
-        return status.method_not_allowed(resource.resource, self.request.method, resource.group)
+        return status.no_such_method()
 
 
 def _list_meta(document: Document) -> Document:

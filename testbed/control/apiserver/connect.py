@@ -9,7 +9,7 @@ from aiohttp import web
 
 from testbed.api import status
 from testbed.api.documents import Document, name_of
-from testbed.control.apiserver import portforward, proxy, remote, upgrade, websocket
+from testbed.control.apiserver import channelforward, portforward, proxy, remote, upgrade, websocket
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.pods import LogOptions, PodBackend, Streams
 from testbed.control.apiserver.requests import flag, number
@@ -17,8 +17,6 @@ from testbed.control.registry import Registry
 
 #: Subresources whose requests are streams, not objects.
 CONNECTED = frozenset({"log", "exec", "attach", "portforward", "proxy"})
-#: Those whose requests have no body of their own.
-STREAMED = CONNECTED - {"proxy"}
 
 
 class Connector:
@@ -41,7 +39,10 @@ class Connector:
             return await self._exec(call, self._pods, pod)
         if call.target.subresource == "portforward":
             dial = self._pods.dial
-            return await portforward.serve(call.request, lambda port: dial(pod, port))
+            by_channels = channelforward.is_wanted(call.request)
+            serve = channelforward.serve if by_channels else portforward.serve
+            sandbox = pod["metadata"]["uid"].replace("-", "")
+            return await serve(call.request, sandbox, lambda port: dial(pod, port))
         raise call.not_allowed()
 
     async def _exec(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:

@@ -1,8 +1,9 @@
-"""The events of one resource, kept for watches that start in the past.
+"""The events of one resource, kept for watches and lists that start in the past.
 
-A watch doesn't have a queue: it remembers the version that it has seen and reads on from there. So
-an event costs the writer the same whatever the number of watches, and a reader that is too slow
-finds its place gone (410) instead of filling memory.
+A watch doesn't have a queue: it remembers the version that it has seen and reads on from there. All
+watches are told in one pass; those of the same key share one encoded piece, so that a watch costs
+little more than a write to its connection. A reader that is too slow finds its place gone (410)
+instead of filling memory.
 """
 
 from __future__ import annotations
@@ -11,22 +12,31 @@ import asyncio
 import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from testbed.api.documents import Document
+from testbed.api.documents import Document, name_of, namespace_of
 from testbed.control.apiserver.encoding import Encoder, encode
 from testbed.control.selectors import Predicate
 from testbed.control.store import Event, EventType
 
 #: Events kept; twice as many are held before the older half goes.
 KEPT = 5_000
-#: Waking one watch costs about this long; while events keep coming, watches are woken so seldom
-#: that it takes no more than this share of the time: 100 watches hear every 0.4 s, 3 every 12 ms.
-WAKE_SECONDS = 100e-6
-WAKE_SHARE = 0.025
+#: Telling one watch costs about this long; while events keep coming, watches are told so seldom
+#: that it takes no more than this share of the time, but never later than LATEST seconds.
+TELL_SECONDS = 40e-6
+TELL_SHARE = 0.05
+LATEST = 0.02
 
 
 class ExpiredError(ValueError):
     """The version asked for is older than what is kept; args: version, oldest kept."""
+
+
+class Listener(Protocol):
+    """A watch."""
+
+    def tell(self) -> None:
+        """Send what has happened since; must not block or raise."""
 
 
 @dataclass(slots=True)
@@ -59,10 +69,11 @@ class History:
     encoder: Encoder
     _entries: list[Entry] = field(default_factory=list)
     _versions: list[int] = field(default_factory=list)
-    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    _listeners: dict[Listener, None] = field(default_factory=dict)
     _chunks: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    _loop: asyncio.AbstractEventLoop | None = None
     _scheduled: bool = False
-    _last_wake: float = 0.0
+    _last_told: float = 0.0
 
     def add(self, event: Event) -> None:
         """Remember `event` and see that the watches hear of it."""
@@ -74,8 +85,8 @@ class History:
             del self._entries[:KEPT], self._versions[:KEPT]
         if event.type is EventType.DELETED:
             self.encoder.forget(event.object)
-        if self._waiting and not self._scheduled:
-            self._schedule()
+        if self._listeners and self._loop is not None and not self._scheduled:
+            self._schedule(self._loop)
 
     @property
     def last(self) -> int:
@@ -88,6 +99,24 @@ class History:
             raise ExpiredError(version, self.start)
         return self._entries[bisect.bisect_right(self._versions, version) :]
 
+    def state(self, version: int, present: Sequence[Document]) -> Sequence[Document]:
+        """All objects as they were at `version`; `present` are those of now. Raises ExpiredError.
+
+        In order of namespace and name.
+        """
+        later = self.since(version)
+        if not later:
+            return present
+        objects = {(namespace_of(each), name_of(each)): each for each in present}
+        for entry in reversed(later):
+            event = entry.event
+            key = namespace_of(event.object), name_of(event.object)
+            if event.old is None:
+                objects.pop(key, None)
+            else:
+                objects[key] = event.old
+        return [objects[key] for key in sorted(objects)]
+
     def chunk(self, key: str, seen: int, make: Callable[[], bytes]) -> bytes:
         """What `make` returns, once for all watches of the same `key` that have seen the same."""
         found = self._chunks.get((key, seen))
@@ -95,34 +124,27 @@ class History:
             found = self._chunks[key, seen] = make()
         return found
 
-    def _schedule(self) -> None:
-        """Wake the watches: at once after a pause, in batches while events keep coming."""
-        loop = self._waiting[0].get_loop()
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Tell `listener` of every change from now on; returns the call that ends it."""
+        self._loop = asyncio.get_running_loop()
+        self._listeners[listener] = None
+        return lambda: self._listeners.pop(listener, None)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell the watches: at once after a pause, in batches while events keep coming."""
         self._scheduled = True
-        pause = len(self._waiting) * WAKE_SECONDS / WAKE_SHARE
-        delay = max(0.0, self._last_wake + pause - loop.time())
-        loop.call_later(delay, self._wake, loop)
+        pause = min(LATEST, len(self._listeners) * TELL_SECONDS / TELL_SHARE)
+        delay = self._last_told + pause - loop.time()
+        if delay > 0:
+            loop.call_later(delay, self._tell, loop)
+        else:
+            loop.call_soon(self._tell, loop)
 
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _tell(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
-        self._last_wake = loop.time()
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-    async def changed(self, seconds: float) -> None:
-        """Return when something has happened, or after `seconds`."""
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        self._waiting.append(future)
-        timer = loop.call_later(max(0.0, seconds), _finish, future)
-        try:
-            await future
-        finally:
-            timer.cancel()
-            if future in self._waiting:
-                self._waiting.remove(future)
+        self._last_told = loop.time()
+        for listener in tuple(self._listeners):
+            listener.tell()
 
     def line(self, entry: Entry, chosen: Predicate | None) -> tuple[str, Document] | None:
         """What a watch with selector `chosen` is told: (type, object); None for nothing.
@@ -155,8 +177,3 @@ class History:
 def encode_line(kind: str, document: bytes) -> bytes:
     """One watch event as a line of JSON."""
     return b'{"type":"' + kind.encode() + b'","object":' + document + b"}\n"
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from testbed.api import status
-from testbed.control.apiserver import upgrade
+from testbed.control.apiserver import dialing, upgrade
 from testbed.control.apiserver.spdy import (
     FIN,
     GOAWAY,
@@ -23,6 +23,7 @@ from testbed.control.apiserver.spdy import (
     Frame,
     FrameError,
 )
+from testbed.control.apiserver.websocket import MESSAGE_LIMIT
 
 PROTOCOL = "SPDY/3.1+portforward.k8s.io"
 VERSION = "portforward.k8s.io"
@@ -43,26 +44,29 @@ class _Connection:
     pieces: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(WAITING))
 
 
-async def serve(request: web.BaseRequest, dial: Dial) -> web.StreamResponse:
-    """Upgrade `request` and forward connections until the client leaves."""
+async def serve(request: web.BaseRequest, sandbox: str, dial: Dial) -> web.StreamResponse:
+    """Upgrade `request` and forward connections until the client leaves.
+
+    `sandbox` is what errors call the Pod.
+    """
     if upgrade.wants_spdy(request):
         response, link, _ = await upgrade.bare(request, (VERSION,))
-        await _forward(link, dial)
+        await _forward(link, sandbox, dial)
         return response
     offered = request.headers.get("Sec-WebSocket-Protocol", "")
     if request.headers.get("Upgrade", "").lower() != "websocket":
         raise status.bad_request(f"Upgrade request required: WebSocket, {PROTOCOL}")
     if PROTOCOL not in (part.strip() for part in offered.split(",")):
         raise status.bad_request(f"unable to upgrade: unsupported protocols {offered!r}")
-    socket = web.WebSocketResponse(protocols=(PROTOCOL,), max_msg_size=0)
+    socket = web.WebSocketResponse(protocols=(PROTOCOL,), max_msg_size=MESSAGE_LIMIT)
     await socket.prepare(request)
-    await _forward(upgrade.SocketLink(socket), dial)
+    await _forward(upgrade.SocketLink(socket), sandbox, dial)
     await socket.close()
     return socket
 
 
-async def _forward(link: upgrade.Link, dial: Dial) -> None:
-    forwarder = _Forwarder(link, dial)
+async def _forward(link: upgrade.Link, sandbox: str, dial: Dial) -> None:
+    forwarder = _Forwarder(link, sandbox, dial)
     try:
         await forwarder.run()
     except (ConnectionError, FrameError):
@@ -72,8 +76,9 @@ async def _forward(link: upgrade.Link, dial: Dial) -> None:
 
 
 class _Forwarder:
-    def __init__(self, link: upgrade.Link, dial: Dial) -> None:
+    def __init__(self, link: upgrade.Link, sandbox: str, dial: Dial) -> None:
         self._link = link
+        self._sandbox = sandbox
         self._dial = dial
         self._codec = Codec()
         self._pairs: dict[str, _Connection] = {}
@@ -130,14 +135,14 @@ class _Forwarder:
         try:
             reader, writer = await self._dial(connection.port)
         except (OSError, status.StatusError) as error:
-            problem = f"error forwarding port {connection.port} to pod: {error}"
+            problem = dialing.forwarding(connection.port, self._sandbox, error)
         else:
             inward = asyncio.create_task(_pump(connection.pieces, writer))
             try:
                 while piece := await reader.read(PIECE):
                     await self._send(self._codec.data(connection.data, piece))
             except ConnectionError as error:
-                problem = f"error forwarding port {connection.port} to pod: {error}"
+                problem = dialing.forwarding(connection.port, self._sandbox, error)
             finally:
                 inward.cancel()
                 writer.close()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from testbed.api.documents import Document, name_of
+from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.resources import RESOURCES
 from testbed.control.apiserver import events_v1, lists, tables
 from testbed.control.apiserver import watch as watches
 from testbed.control.apiserver.answers import warning
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.encoding import Encoder, encode
-from testbed.control.apiserver.history import History
-from testbed.control.apiserver.requests import flag, number
+from testbed.control.apiserver.history import ExpiredError, History
+from testbed.control.apiserver.requests import flag
 from testbed.control.apiserver.watchers import Watchers
 from testbed.control.registry import Registry
 
@@ -25,7 +25,6 @@ class Reader:
         self._registry = registry
         self._store = registry.store
         self._encoder = Encoder()
-        self._pages = lists.Pages()
         self._histories: dict[str, History] = {}
         for name in {resource.resource for resource in RESOURCES}:
             self._histories[name] = History(self._store.version, self._encoder)
@@ -38,7 +37,7 @@ class Reader:
             refresh()
         if target.subresource:
             return call.answer(self._subresource(call))
-        if flag(call.query, "watch"):
+        if target.watch or (flag(call.query, "watch") and not target.name):
             return await self._watch(call)
         if target.name:
             return call.answer(self._registry.get(call.resource, call.namespace, target.name))
@@ -53,15 +52,12 @@ class Reader:
         raise call.not_allowed()
 
     def _list(self, call: Call) -> web.Response:
-        query = call.query
-        limit = max(0, number(query, "limit") or 0)
-        selectors = query.get("labelSelector", ""), query.get("fieldSelector", "")
-        key = "\n".join((call.request.path, *selectors))
-        if token := query.get("continue", ""):
-            items, meta = self._pages.next(token, limit, key)
-        else:
-            lists.check_version(query, self._store.version)
-            items, meta = self._pages.first(self._chosen(call), limit, self._store.version, key)
+        piece = lists.parse(call.query, self._store.version)
+        version = self._store.version if piece.version is None else piece.version
+        try:
+            items, meta = piece.cut(self._chosen(call, version), version)
+        except ExpiredError:
+            raise piece.expired() from None
         resource = call.target.resource
         if call.form.shape == "Table":
             return call.send(call.table(items, meta))
@@ -77,13 +73,20 @@ class Reader:
             )
         return call.send(self._encoder.list(resource.kind, resource.api_version, meta, items))
 
-    def _chosen(self, call: Call) -> list[Document]:
-        return self._registry.list(
-            call.resource,
-            call.target.namespace,
-            labels=call.query.get("labelSelector", ""),
-            fields=call.query.get("fieldSelector", ""),
-        )
+    def _chosen(self, call: Call, version: int) -> list[Document]:
+        """What the selectors choose of the state at `version`; raises ExpiredError."""
+        namespace, query = call.target.namespace, call.query
+        labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
+        if version >= self._store.version:
+            return self._registry.list(call.resource, namespace, labels=labels, fields=fields)
+        chosen = self._registry.selector(call.resource, labels, fields)
+        name = call.resource.resource
+        return [
+            document
+            for document in self._histories[name].state(version, self._store.list(name))
+            if (not namespace or namespace_of(document) == namespace)
+            and (chosen is None or chosen(document))
+        ]
 
     async def _watch(self, call: Call) -> web.StreamResponse:
         query, resource = call.query, call.resource
@@ -99,7 +102,7 @@ class Reader:
         )
         version, state = self._store.version, []
         if asked.start is None:
-            state = self._chosen(call)
+            state = self._chosen(call, version)
             if call.target.name:
                 state = [d for d in state if name_of(d) == call.target.name]
         response = web.StreamResponse()
@@ -110,7 +113,7 @@ class Reader:
         watch = watches.Watch(asked, self._histories[resource.resource], self._store)
         with self._watchers.entered(call.request.remote or "", resource.resource, watch):
             await response.prepare(call.request)
-            await watch.run(response, state, version)
+            await watch.run(watches.Connection(call.request), state, version)
         await response.write_eof()
         return response
 

@@ -19,6 +19,9 @@ JSON_TYPE = "application/json"
 YAML_TYPE = "application/yaml"
 PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
 BODY_TYPES = (JSON_TYPE, YAML_TYPE, PROTOBUF_TYPE)
+#: What an answer can be instead of the object itself, and of which group and version.
+SHAPES = frozenset({"Table", "PartialObjectMetadata", "PartialObjectMetadataList"})
+SHAPED_AS = (("meta.k8s.io", "v1"), ("meta.k8s.io", "v1beta1"))
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 
 #: What stands before the words of a patch that isn't JSON. Source: apiserver patch.go.
@@ -31,13 +34,17 @@ _PATCH_PREFIX = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The resource that a path names; `rest` is what stands behind a subresource."""
+    """The resource that a path names; `rest` is what stands behind a subresource.
+
+    `watch`: the path is one of the deprecated ones below /watch.
+    """
 
     resource: ResourceType
     namespace: str | None
     name: str = ""
     subresource: str = ""
     rest: str = ""
+    watch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ def parse_path(path: str) -> Target | None:
         group, rest = parts[1], parts[3:]
     else:
         return None
+    watch = rest[:1] == ["watch"]
+    rest = rest[1:] if watch else rest
     namespace = None
     if rest[:1] == ["namespaces"] and len(rest) >= 3:
         inner = by_resource(group, rest[2])
@@ -70,7 +79,7 @@ def parse_path(path: str) -> Target | None:
     name, subresource = (*rest[1:3], "", "")[:2]
     if resource.namespaced and name and namespace is None:
         return None
-    if subresource and subresource not in resource.subresources:
+    if subresource and (watch or subresource not in resource.subresources):
         return None
     return Target(
         resource,
@@ -78,23 +87,39 @@ def parse_path(path: str) -> Target | None:
         name,
         subresource,
         "/".join(rest[3:]),
+        watch,
     )
 
 
 def parse_accept(header: str) -> Form:
-    """The form that an Accept header prefers among those we have; raises StatusError (406)."""
-    clauses = [clause.strip() for clause in header.split(",") if clause.strip()]
-    for clause in clauses or [JSON_TYPE]:
-        media, *parameters = [part.strip() for part in clause.split(";")]
-        named = dict(p.split("=", 1) for p in parameters if "=" in p)
+    """The form that an Accept header prefers among those we have; raises StatusError (406).
+
+    Source: apiserver pkg/endpoints/handlers/negotiation.
+    """
+    for media, named in _clauses(header or JSON_TYPE):
         shape = named.get("as", "")
-        if shape and (named.get("g") not in (None, "meta.k8s.io") or named.get("v") == "v2"):
+        if shape and (shape not in SHAPES or (named.get("g"), named.get("v")) not in SHAPED_AS):
             continue
         if media in (JSON_TYPE, PROTOBUF_TYPE, "*/*", "application/*"):
             return Form(JSON_TYPE, shape)
         if media == YAML_TYPE:
             return Form(YAML_TYPE, shape)
     raise status.not_acceptable(BODY_TYPES)
+
+
+def _clauses(header: str) -> list[tuple[str, dict[str, str]]]:
+    """The media types of an Accept header with their parameters, the preferred ones first."""
+    found = []
+    for clause in filter(None, (clause.strip() for clause in header.split(","))):
+        media, *parameters = [part.strip() for part in clause.split(";")]
+        named = dict(p.split("=", 1) for p in parameters if "=" in p)
+        try:
+            quality = float(named.get("q", "1"))
+        except ValueError:
+            quality = 1.0
+        found.append((-quality, media.count("*"), media, named))
+    found.sort(key=lambda each: each[:2])
+    return [(media, named) for _, _, media, named in found]
 
 
 def body_media(content_type: str) -> str:

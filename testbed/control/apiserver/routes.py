@@ -13,11 +13,17 @@ from typing import Any
 from aiohttp import ClientPayloadError, web
 
 from testbed.api import status
-from testbed.control.apiserver import discovery, openapi, openapi_v2, requests
+from testbed.control.apiserver import authorization, discovery, openapi, openapi_v2, requests
 from testbed.control.apiserver.answers import answer, refusal
-from testbed.control.apiserver.auth import PUBLIC_PATHS, User, authenticate, bearer_of
+from testbed.control.apiserver.auth import (
+    PUBLIC_PATHS,
+    User,
+    authenticate,
+    bearer_of,
+    with_credential,
+)
 from testbed.control.apiserver.call import Call
-from testbed.control.apiserver.connect import CONNECTED, STREAMED, Connector
+from testbed.control.apiserver.connect import CONNECTED, Connector
 from testbed.control.apiserver.encoding import encode
 from testbed.control.apiserver.reading import Reader
 from testbed.control.apiserver.requests import BODY_LIMIT, Form, parse_accept, parse_path
@@ -33,6 +39,7 @@ BODY_SECONDS = 30.0
 #: Longest path that is looked at.
 PATH_LIMIT = 8192
 HEALTH_PATHS = ("/healthz", "/livez", "/readyz")
+HEALTH_CHECKS, READY_CHECKS = ("ping", "log", "etcd"), ("informer-sync", "shutdown")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -75,19 +82,24 @@ class Routes:
             raise status.unauthorized()
         if len(path) > PATH_LIMIT:
             raise status.unknown_path()
+        target = parse_path(path)
+        wanted = authorization.attributes_of(request.method, path, target, request.query)
+        if user is not None:
+            user = authorization.impersonated(user, request.headers)
+            authorization.check(user, wanted)
         if request.method in ("GET", "HEAD"):
             found = _static(request, path)
             if found is not None:
                 return found
-        target = parse_path(path)
         if target is None or user is None:
             raise status.unknown_path()
-        if request.method not in METHODS:
-            resource = target.resource
-            raise status.method_not_allowed(resource.resource, request.method, resource.group)
+        if target.subresource and target.subresource not in discovery.SUBRESOURCES:
+            raise status.unknown_path()
+        if request.method not in METHODS or not _is_served(request.method, wanted, target):
+            raise status.no_such_method()
         connected = target.subresource in CONNECTED
         reads = request.method in ("GET", "HEAD")
-        body = b"" if reads or target.subresource in STREAMED else await _body(request)
+        body = b"" if reads or connected else await _body(request)
         form = Form() if connected else parse_accept(request.headers.get("Accept", ""))
         call = Call(request, target, form, body, user, self._registry.clock.wall())
         if connected:
@@ -99,8 +111,12 @@ class Routes:
     def _user(self, request: web.BaseRequest) -> User | None:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
-        authorization = request.headers.get("Authorization", "")
-        return authenticate(certificate, authorization, self._bearer)
+        header = request.headers.get("Authorization", "")
+        user = authenticate(certificate, header, self._bearer)
+        tls = transport.get_extra_info("ssl_object") if transport else None
+        if user is not None and certificate and tls is not None:
+            user = with_credential(user, tls.getpeercert(binary_form=True))
+        return user
 
 
 async def _body(request: web.BaseRequest) -> bytes:
@@ -152,13 +168,26 @@ def _static(request: web.BaseRequest, path: str) -> web.Response | None:
 
 
 def _health(request: web.BaseRequest, path: str) -> web.Response | None:
+    """Source: apiserver pkg/server/healthz/healthz.go."""
     name, _, check = path.removeprefix("/").partition("/")
-    if f"/{name}" not in HEALTH_PATHS or check not in ("", "ping", "etcd"):
+    checks = HEALTH_CHECKS + (READY_CHECKS if name == "readyz" else ())
+    if f"/{name}" not in HEALTH_PATHS or check not in ("", *checks):
         return None
-    text = "ok"
-    if "verbose" in request.query:
-        text = f"[+]ping ok\n[+]etcd ok\n{name} check passed\n"
-    return web.Response(text=text)
+    if check or "verbose" not in request.query:
+        return web.Response(text="ok")
+    excluded = {each for text in request.query.getall("exclude", []) for each in text.split(",")}
+    lines = [f"[+]{each} {'excluded: ' * (each in excluded)}ok" for each in checks]
+    if unknown := sorted(excluded - {*checks, ""}):
+        named = ",".join(f'"{each}"' for each in unknown)
+        lines.append(f"warn: some health checks cannot be excluded: no matches for {named}")
+    return web.Response(text="\n".join([*lines, f"{name} check passed", ""]))
+
+
+def _is_served(method: str, wanted: authorization.Attributes, target: requests.Target) -> bool:
+    """Whether the resource has the verb."""
+    if target.watch and method not in ("GET", "HEAD"):
+        return False
+    return bool(target.subresource) or wanted.verb in target.resource.verbs
 
 
 def _groups(request: web.BaseRequest, path: str) -> web.Response:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
@@ -35,6 +37,8 @@ Rendering = Callable[[Document], bytes]
 class WatchRequest:
     """What is watched: `start` is a version, or None for the present state first.
 
+    `version` is how new that state has to be.
+
     Watches with the same `key` are told the same; "" where a watch shares with none.
     """
 
@@ -43,6 +47,7 @@ class WatchRequest:
     name: str
     chosen: Predicate | None
     start: int | None
+    version: int
     initial_end: bool
     bookmarks: bool
     seconds: float
@@ -60,16 +65,7 @@ def parse(
 ) -> WatchRequest:
     """The watch that `query` asks for; raises StatusError."""
     initial = query.get("sendInitialEvents")
-    match = query.get("resourceVersionMatch", "")
-    errors = []
-    if initial is not None and match != "NotOlderThan":
-        errors.append("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-    elif initial is None and match:
-        errors.append("resourceVersionMatch is forbidden for watch unless sendInitialEvents is set")
-    if errors:
-        field = "sendInitialEvents" if initial is not None else "resourceVersionMatch"
-        error = status.FieldError.forbidden(field, errors[0])
-        raise status.invalid("ListOptions", "meta.k8s.io", "", [error])
+    _check(query)
     version = resource_version(query)
     state_first = flag(query, "sendInitialEvents") or (initial is None and not version)
     seconds = number(query, "timeoutSeconds") or 0
@@ -81,6 +77,7 @@ def parse(
         name,
         chosen,
         None if state_first else version or 0,
+        version or 0,
         flag(query, "sendInitialEvents"),
         flag(query, "allowWatchBookmarks"),
         float(seconds),
@@ -89,75 +86,151 @@ def parse(
     )
 
 
+def _check(query: Mapping[str, str]) -> None:
+    """Source: apimachinery meta/internalversion/validation validateWatchOptions."""
+    match, field = query.get("resourceVersionMatch", ""), "resourceVersionMatch"
+    errors = []
+    if "sendInitialEvents" in query and match != "NotOlderThan":
+        words = f"sendInitialEvents requires setting {field} to NotOlderThan"
+        errors.append(status.FieldError.forbidden(field, words))
+    if match:
+        if "sendInitialEvents" not in query:
+            words = f"{field} is forbidden for watch unless sendInitialEvents is provided"
+            errors.append(status.FieldError.forbidden(field, words))
+        if match != "NotOlderThan":
+            errors.append(status.FieldError.not_supported(field, match, ("NotOlderThan",)))
+        if query.get("continue"):
+            words = f"{field} is forbidden when continue is provided"
+            errors.append(status.FieldError.forbidden(field, words))
+    if errors:
+        raise status.invalid("ListOptions", "meta.k8s.io", "", errors)
+
+
 def _key(query: Mapping[str, str], namespace: str | None, name: str) -> str:
     selectors = query.get("labelSelector", ""), query.get("fieldSelector", "")
     return "\n".join((namespace or "", name, *selectors))
 
 
+class Connection:
+    """The body of a chunked response, written without waiting: its client reads it, or is slow."""
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
+
+    def write(self, data: bytes) -> bool:
+        """Send whole chunks; False where the client has to read first, or has left."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            return False
+        transport.write(data)
+        return not self._request.protocol.writing_paused
+
+    async def drained(self) -> None:
+        """Wait until the client has read most of what was sent; raises ConnectionError."""
+        protocol: Drained = self._request.protocol  # type: ignore[assignment]  # ours: http.Protocol
+        await protocol.drained()
+
+
+class Drained(Protocol):
+    """What http.Protocol adds to aiohttp's."""
+
+    async def drained(self) -> None: ...
+
+
 class Watch:
-    """Streams one WatchRequest into a response."""
+    """Streams one WatchRequest into a prepared response, whose body is chunked."""
 
     def __init__(self, request: WatchRequest, history: History, store: Store) -> None:
         self._request = request
         self._history = history
         self._store = store
         self._seen: int | None = None
+        self._connection: Connection
+        self._held = True
+        self._over = False
+        #: Set where the watch's own task has to look after it.
+        self._attention = asyncio.Event()
 
     @property
     def up_to_date(self) -> bool:
         """Whether the client has been sent everything that has happened."""
         return self._seen is not None and self._seen >= self._history.last
 
-    async def run(self, response: web.StreamResponse, state: list[Document], version: int) -> None:
+    async def run(self, connection: Connection, state: list[Document], version: int) -> None:
         """Send `state` (of `version`) if it was asked for, then events until the time is over."""
+        self._connection = connection
         seen = version
         if self._request.start is None:
-            if state:
-                lines = [self._line("ADDED", document) for document in state]
-                await response.write(b"".join(lines))
+            if self._request.initial_end and self._request.version > version:
+                self._fail(too_large_version(self._request.version, version))
+                return
+            lines = [self._line("ADDED", document) for document in state]
             if self._request.initial_end and self._request.bookmarks:
-                await response.write(self._bookmark(version, initial=True))
+                lines.append(self._bookmark(version, initial=True))
+            self._send(_framed(b"".join(lines)))
+            await connection.drained()
         else:
             seen = self._request.start
-            if seen > self._store.version:
-                await self._fail(response, too_large_version(seen, self._store.version))
-                return
-        await self._follow(response, seen)
+        self._seen = seen
+        end_listening = self._history.listen(self)
+        try:
+            await self._follow()
+        finally:
+            end_listening()
 
-    async def _follow(self, response: web.StreamResponse, seen: int) -> None:
+    async def _follow(self) -> None:
+        """Look after the watch: bookmarks, its end, a client that reads slowly."""
         time = asyncio.get_running_loop().time  # the client's timeout: real time, not the lab's
         end = time() + self._request.seconds
         bookmark = time() + BOOKMARK_SECONDS
         while True:
-            self._seen = seen
-            try:
-                entries = self._history.since(seen)
-            except ExpiredError:
-                message = f"too old resource version: {seen} ({self._history.start})"
-                await self._fail(response, status.gone(message))
-                return
-            if entries:
-                data = self._told(entries, seen)
-                seen = entries[-1].event.version
-                if data:
-                    await response.write(data)
-                continue
+            self._held = False
+            self.tell()
             now = time()
-            if now >= end:
+            if self._over or now >= end:
                 return
-            if self._request.bookmarks and now >= bookmark:
+            if self._request.bookmarks and now >= bookmark and not self._held:
                 bookmark = now + BOOKMARK_SECONDS
-                seen = max(seen, self._store.version)
-                await response.write(self._bookmark(seen))
-            await self._history.changed(min(end, bookmark) - now)
+                self._seen = max(self._seen or 0, self._store.version)
+                self._send(_framed(self._bookmark(self._seen)))
+            if not self._held:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.0, min(end, bookmark) - now)):
+                        await self._attention.wait()
+            self._attention.clear()
+            await self._connection.drained()
 
-    async def _fail(self, response: web.StreamResponse, error: status.StatusError) -> None:
-        await response.write(encode_line("ERROR", encode(error.document())))
+    def tell(self) -> None:
+        """Send what has happened since, unless the client hasn't read what it was sent."""
+        if self._held or self._over or self._seen is None:
+            return
+        try:
+            entries = self._history.since(self._seen)
+        except ExpiredError:
+            message = f"too old resource version: {self._seen} ({self._history.start})"
+            self._fail(status.gone(message))
+            return
+        if entries:
+            data = self._told(entries, self._seen)
+            self._seen = entries[-1].event.version
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        if data and not self._connection.write(data):
+            self._held = True
+            self._attention.set()
+
+    def _fail(self, error: status.StatusError) -> None:
+        self._send(_framed(encode_line("ERROR", encode(error.document()))))
+        self._over = True
+        self._attention.set()
 
     def _told(self, entries: Sequence[Entry], seen: int) -> bytes:
         if not self._request.key:
-            return b"".join(self._lines(entries))
-        return self._history.chunk(self._request.key, seen, lambda: b"".join(self._lines(entries)))
+            return _framed(b"".join(self._lines(entries)))
+        return self._history.chunk(
+            self._request.key, seen, lambda: _framed(b"".join(self._lines(entries)))
+        )
 
     def _lines(self, entries: Sequence[Entry]) -> list[bytes]:
         request = self._request
@@ -192,3 +265,8 @@ class Watch:
         }
         rendering = self._request.rendering or encode
         return encode_line("BOOKMARK", rendering(document))
+
+
+def _framed(data: bytes) -> bytes:
+    """`data` as one chunk of a chunked body (RFC 9112, 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from testbed.api import status
 from testbed.api.documents import Document
@@ -17,6 +17,10 @@ from testbed.control.apiserver.encoding import encode
 from testbed.control.apiserver.pods import CLOSE, ERROR, RESIZE, STDIN, STDOUT, Streams
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+#: Longest message that is read. Source: DefaultMaxPayloadBytes of golang.org/x/net/websocket.
+MESSAGE_LIMIT = 32 << 20
+#: Sizes of a terminal that wait to be looked at; of more the newest are kept.
+SIZES_WAITING = 16
 #: Input that may wait for a slow program before the client is slowed down, in messages.
 INPUT_WAITING = 64
 
@@ -27,7 +31,7 @@ class Channels:
     def __init__(self, socket: web.WebSocketResponse) -> None:
         self._socket = socket
         self._input: asyncio.Queue[bytes] = asyncio.Queue(INPUT_WAITING)
-        self._sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        self._sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue(SIZES_WAITING)
         self._ended = False
 
     async def read(self) -> bytes:
@@ -49,8 +53,9 @@ class Channels:
     async def receive(self) -> None:
         """Take the client's messages until it leaves; then the input has ended."""
         async for message in self._socket:
-            if message.type is WSMsgType.BINARY and message.data:
-                await self._take(message.data[0], message.data[1:])
+            if message.type in (WSMsgType.BINARY, WSMsgType.TEXT) and message.data:
+                data = bytes_of(message)
+                await self._take(data[0], data[1:])
         await self._input.put(b"")
 
     async def _take(self, channel: int, data: bytes) -> None:
@@ -61,9 +66,17 @@ class Channels:
         elif channel == RESIZE:
             try:
                 size = json.loads(data)
+                if self._sizes.full():
+                    self._sizes.get_nowait()
                 self._sizes.put_nowait((int(size["Width"]), int(size["Height"])))
             except (ValueError, KeyError, TypeError):
                 return
+
+
+def bytes_of(message: WSMessage) -> bytes:
+    """What is in a message; some clients send their input as text."""
+    data: bytes | str = message.data
+    return data.encode() if isinstance(data, str) else data
 
 
 async def serve(
@@ -75,7 +88,7 @@ async def serve(
         raise status.bad_request("Upgrade request required: WebSocket, v5.channel.k8s.io")
     if not {protocol.strip() for protocol in offered.split(",")} & set(PROTOCOLS):
         raise status.bad_request(f"unable to upgrade: unsupported protocols {offered!r}")
-    socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=0)
+    socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_LIMIT)
     await socket.prepare(request)
     channels = Channels(socket)
     running = asyncio.ensure_future(run(channels))

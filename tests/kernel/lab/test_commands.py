@@ -83,7 +83,7 @@ BAD = {
     "unknown field": (
         ["apply", "--lab", "here", "-f", "-"],
         "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {prots: []}}",
-        'unknown field "spec.prots"',
+        ".spec.prots: field not declared in schema",
     ),
     "unknown topology": (["up", "nowhere", "--lab", "b"], "", "three_nodes"),
     "unknown mode": (["up", "--proxy", "ipvs", "--lab", "b"], "", "iptables, nftables, none"),

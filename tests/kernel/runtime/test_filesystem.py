@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,53 @@ def test_programs_are_looked_for_in_the_container(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="stat /opt/none: no such file or directory"):
         find_program(root, "/opt/none")
     os.close(root)
+
+
+#: Prints what a container sees of the file system mounted at argv[2], which can't be overlaid if
+#: there is a third argument.
+LOOK = """
+import os, subprocess, sys
+from pathlib import Path
+from testbed.fabric import syscalls
+from testbed.runtime.filesystem import make_root
+lab, place = sys.argv[1:3]
+mount = syscalls.mount
+def refusing(source, target, kind, flags=0, options=""):
+    if f"lowerdir={place}," in options and sys.argv[3:]:
+        raise OSError(22, "Invalid argument")
+    mount(source, target, kind, flags, options)
+syscalls.mount = refusing
+root = make_root(Path(lab), [])
+script = f"cat {place}/file; touch {place}/mine; ls {place}"
+enter = ["nsenter", f"--mount=/proc/{os.getpid()}/fd/{root}", "sh", "-c", script]
+subprocess.run(enter, stderr=subprocess.STDOUT)
+print("outside", *sorted(os.listdir(place)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("refuse", "seen"),
+    [
+        ([], "said\nfile\nmine\noutside file\n"),
+        (
+            ["refuse"],
+            "said\ntouch: cannot touch '{place}/mine': Read-only file system\nfile\noutside file\n",
+        ),
+    ],
+)
+def test_further_file_systems_of_the_machine_are_shown_and_not_written_to(
+    tmp_path: Path, refuse: list[str], seen: str
+) -> None:
+    lab, place = tmp_path / "lab", tmp_path / "disk"
+    lab.mkdir()
+    place.mkdir()
+    prepare = f'mount -t tmpfs disk {place} && echo said > {place}/file && exec "$@"'
+    words = [sys.executable, "-u", "-c", LOOK, str(lab), str(place), *refuse]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", prepare, "sh", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout == seen.format(place=place), done.stderr

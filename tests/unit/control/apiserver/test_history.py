@@ -36,32 +36,54 @@ def test_a_version_older_than_what_is_kept_has_expired(monkeypatch: pytest.Monke
         history.since(2)
 
 
-def test_a_burst_wakes_a_watch_once() -> None:
-    async def burst() -> int:
+class Listener:
+    """Counts how often it is told."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def tell(self) -> None:
+        self.told += 1
+
+
+def burst(events: int, pause: float = 0.0) -> list[int]:
+    """How often one listener has been told after each of `events` that come `pause` apart."""
+
+    async def run() -> list[int]:
         store, history = filled(0)
-        woken = 0
-
-        async def watch() -> None:
-            nonlocal woken
-            while True:
-                await history.changed(60)
-                woken += 1
-
-        task = asyncio.create_task(watch())
-        await asyncio.sleep(0)
-        for number in range(100):
+        listener = Listener()
+        end = history.listen(listener)
+        told = []
+        for number in range(events):
             store.create("services", {"metadata": {"namespace": "n", "name": f"s{number}"}})
-        await asyncio.sleep(0.05)
-        task.cancel()
-        return woken
+            if pause:
+                await asyncio.sleep(pause)
+            told.append(listener.told)
+        await asyncio.sleep(2 * module.LATEST)
+        end()
+        store.create("services", {"metadata": {"namespace": "n", "name": "later"}})
+        await asyncio.sleep(2 * module.LATEST)
+        return [*told, listener.told]
 
-    assert asyncio.run(burst()) == 1
+    return asyncio.run(run())
 
 
-def test_waiting_ends_by_itself_and_leaves_nothing() -> None:
-    async def wait() -> int:
-        _, history = filled(0)
-        await history.changed(0.01)
-        return len(history._waiting)
+def test_a_burst_is_told_at_once() -> None:
+    assert burst(100)[-1] == 1
 
-    assert asyncio.run(wait()) == 0
+
+def test_an_event_after_a_pause_is_told_before_anything_else_runs() -> None:
+    assert burst(3, 2 * module.LATEST) == [1, 2, 3, 3]
+
+
+def test_a_state_of_the_past_is_what_it_was() -> None:
+    store, history = filled(2)
+    (first, _) = before = store.list("services")
+    version = store.version
+    store.update("services", {**first, "spec": {"type": "NodePort"}})
+    store.delete("services", "n", "s1")
+    store.create("services", {"metadata": {"namespace": "a", "name": "s0"}})
+    assert history.state(version, store.list("services")) == before
+    assert history.state(store.version, store.list("services")) == store.list("services")
+    with pytest.raises(ExpiredError):
+        history.state(-1, store.list("services"))

@@ -85,14 +85,6 @@ def test_a_list_comes_in_pieces_of_one_state(live: Live) -> None:
     assert names == ["s0", "s1", "s2", "s3", "s4"]
 
 
-def test_a_list_that_cannot_go_on_is_gone(live: Live) -> None:
-    fill(live, 2)
-    token = live.call("GET", f"{SERVICES}?limit=1").document["metadata"]["continue"]
-    reply = live.call("GET", f"/api/v1/namespaces/default/pods?limit=1&continue={token}")
-    assert (reply.code, reply.document["reason"]) == (410, "Expired")
-    assert live.call("GET", f"{SERVICES}?continue=%00x").code == 400
-
-
 def test_a_version_yet_to_come_is_a_timeout_with_a_cause(live: Live) -> None:
     reply = live.call("GET", f"{SERVICES}?resourceVersion=99999")
     assert reply.code == 504
