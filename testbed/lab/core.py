@@ -15,7 +15,6 @@ from testbed.api.documents import Document
 from testbed.api.objects import Node
 from testbed.clock import LabClock
 from testbed.cloud.balancer import DataPlane
-from testbed.cloud.dataplane import Site
 from testbed.cloud.fake import FakeCloud
 from testbed.control.controllers.kubernetes_service import (
     API_PORT,
@@ -27,8 +26,7 @@ from testbed.control.controllers.service_cidr import default_document
 from testbed.control.controllers.service_lb import ServiceController
 from testbed.control.journal import Journal
 from testbed.control.kubelet.volumes import ApiAccess
-from testbed.control.podnet import ClusterNetworks, PodNetwork, pod_network
-from testbed.emu.spec import Machine, TopologySpec
+from testbed.emu.spec import TopologySpec
 from testbed.errors import TestbedError
 from testbed.fabric.fabric import Fabric
 from testbed.fabric.specs import Plan
@@ -37,6 +35,7 @@ from testbed.lab.addons import Addons
 from testbed.lab.control_plane import control_plane
 from testbed.lab.external import ExternalProxies
 from testbed.lab.impair import LabImpairments
+from testbed.lab.networks import pod_network_of, site_of
 from testbed.lab.objects import Objects
 from testbed.lab.options import LabOptions
 from testbed.lab.proxies import NodeProxies
@@ -87,7 +86,7 @@ class LabCore(Objects):
         self.clock = LabClock(loop)
         self._loop = loop
         self._random = random.Random(options.seed)
-        self.network = self._pod_network()
+        self.network = pod_network_of(options, topology)
         directory = run_directory(fabric.lab)
         images = Images.load(options.images)
         self.keeper = self._keeper(directory)
@@ -101,6 +100,7 @@ class LabCore(Objects):
         )
         self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
         self.control.kubelet.node_resolver = self.addons.dns.outside
+        self.control.kubelet.machines = {machine.name for machine in topology.nodes}
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
@@ -124,20 +124,6 @@ class LabCore(Objects):
             Journal.discard(directory)
             KeeperHost.start(self.fabric.lab, directory)
         return KeeperHost(directory, self._loop, resume=self.resumed is not None)
-
-    def _pod_network(self) -> PodNetwork:
-        options = self.options
-        nodes = self.topology.networks.nodes
-        inside = [ipaddress.ip_network(cidr) for cidr in nodes]
-        strangers = tuple(
-            address
-            for machine in self.topology.machines
-            if machine.role != "node"
-            for address in machine.addresses
-            if any(ipaddress.ip_address(address) in network for network in inside)
-        )
-        networks = ClusterNetworks(options.cluster_cidrs, options.service_cidrs, nodes, strangers)
-        return pod_network(options.pod_network, networks)
 
     def _cloud(self) -> FakeCloud | None:
         balancers = self.topology.with_role("balancer")
@@ -185,8 +171,7 @@ class LabCore(Objects):
             self._build_twin(self.twin, tell)
         await self._start_api()
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
-        for node in self.nodes():
-            self._start_proxy(node)
+        self._start_proxies()
         self.apply(self._start_addons())
         await self._come_to_rest()
         tell(f"proxy: {self.options.proxy}")
@@ -207,8 +192,7 @@ class LabCore(Objects):
         for name in record.stopped_nodes:
             self.control.kubelet.stop_node(name)
         await self._start_api()
-        for node in self.nodes():
-            self._start_proxy(node)
+        self._start_proxies()
         self._start_addons()
         await self._come_to_rest()
         if self.keeper is not None:
@@ -273,6 +257,13 @@ class LabCore(Objects):
         controller = KubernetesServiceController(self.control.client, address, server)
         self.control.manager.add(controller)
         controller.reconcile(KEY)
+
+    def _start_proxies(self) -> None:
+        """A user's Node may have no machine behind it: nothing runs there."""
+        machines = {machine.name for machine in self.topology.nodes}
+        for node in self.nodes():
+            if node.name in machines:
+                self._start_proxy(node)
 
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)
@@ -391,19 +382,3 @@ class LabCore(Objects):
             if mode != "none":
                 document = self.control.store.get("nodes", "", node)
                 self._start_proxy(Node.from_document(document))
-
-
-def site_of(fabric: Fabric, topology: TopologySpec, balancer: Machine, directory: Path) -> Site:
-    """Where a balancer of the topology stands: its cable to the router, and the VIPs it serves."""
-    device = balancer.interfaces[0]
-    router = topology.machine(device.peer)
-    other = next(i for i in router.interfaces if i.peer == balancer.name)
-    return Site(
-        balancer=fabric.namespace(balancer.name),
-        balancer_device=device.name,
-        balancer_addresses=balancer.addresses,
-        router=fabric.namespace(router.name),
-        router_device=other.name,
-        ranges=topology.networks.vips,
-        directory=directory,
-    )

@@ -17,8 +17,6 @@ from testbed.control.registry import Registry
 
 #: Subresources whose requests are streams, not objects.
 CONNECTED = frozenset({"log", "exec", "attach", "portforward", "proxy"})
-#: Those whose requests have no body of their own.
-STREAMED = CONNECTED - {"proxy"}
 
 
 class Connector:

@@ -23,7 +23,7 @@ from testbed.control.apiserver.auth import (
     with_credential,
 )
 from testbed.control.apiserver.call import Call
-from testbed.control.apiserver.connect import CONNECTED, STREAMED, Connector
+from testbed.control.apiserver.connect import CONNECTED, Connector
 from testbed.control.apiserver.encoding import encode
 from testbed.control.apiserver.reading import Reader
 from testbed.control.apiserver.requests import BODY_LIMIT, Form, parse_accept, parse_path
@@ -99,7 +99,7 @@ class Routes:
             raise status.no_such_method()
         connected = target.subresource in CONNECTED
         reads = request.method in ("GET", "HEAD")
-        body = b"" if reads or target.subresource in STREAMED else await _body(request)
+        body = b"" if reads or connected else await _body(request)
         form = Form() if connected else parse_accept(request.headers.get("Accept", ""))
         call = Call(request, target, form, body, user, self._registry.clock.wall())
         if connected:
