@@ -18,8 +18,6 @@ from testbed.shell import CommandError, find_program
 
 #: How long the kernel may take to bring links up before that is an error, in seconds.
 SETTLE_LIMIT = 10.0
-#: The interface group that links are put into to be deleted together.
-GOING = 0x676F
 
 
 class Fabric:
@@ -119,11 +117,17 @@ class Fabric:
         return set(marks.mounted_namespaces(self.lab).values())
 
     def remove_unknown(self) -> list[str]:
-        """Remove what stands and was not taken over, with what runs in it; the names."""
+        """Remove what stands and was not taken over, with what runs in it; the names.
+
+        Its cables are gone when this returns, even where somebody still holds the namespace.
+        """
         mounted = marks.mounted_namespaces(self.lab)
         unknown = {inode: name for inode, name in mounted.items() if name not in self._namespaces}
         if unknown:
             marks.end_processes("", unknown, marks.ourselves())
+            for namespace in open_namespaces(self.lab, self._mounts, sorted(unknown.values())):
+                namespace.remove_cables()
+                namespace.close()
             for name in unknown.values():
                 marks.withdraw(self.lab, name)
         return sorted(unknown.values())
@@ -180,8 +184,8 @@ class Fabric:
     def unplug(self, namespace: str, *interfaces: str) -> None:
         """Remove interfaces, with their peers if they are cables' ends; gone already is fine."""
         place = self.namespace(namespace)
-        requests = [rtnetlink.set_group(place.index(name), GOING) for name in interfaces]
-        for step in (requests, [rtnetlink.delete_group(GOING)]):
+        requests = [rtnetlink.set_group(place.index(name), rtnetlink.GOING) for name in interfaces]
+        for step in (requests, [rtnetlink.delete_group(rtnetlink.GOING)]):
             try:
                 place.route.batch(step)
             except NetlinkError as error:

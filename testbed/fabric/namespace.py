@@ -16,7 +16,15 @@ from typing import Any, TypeVar
 
 from testbed import shell
 from testbed.errors import CannotRunError, TestbedError
-from testbed.fabric.rtnetlink import all_links, get_link, link_index
+from testbed.fabric.rtnetlink import (
+    GOING,
+    all_links,
+    delete_group,
+    get_link,
+    has_peer,
+    link_index,
+    set_group,
+)
 from testbed.fabric.specs import NamespaceSpec
 from testbed.fabric.syscalls import bind_mount, enter_network, unshare_network
 from testbed.naming import LAB_VARIABLE, run_root
@@ -137,6 +145,15 @@ class Namespace:
         except NetlinkError:
             raise TestbedError(f"no interface {interface!r} in {self.name}") from None
         return link_index(answer[0].payload)
+
+    def remove_cables(self) -> None:
+        """Remove the interfaces that have peers, and so these."""
+        kind, _, payload = all_links()
+        links = [link.payload for link in self.route.request(kind, NLM_F_DUMP, payload)]
+        ends = [link_index(link) for link in links if has_peer(link)]
+        if ends:
+            self.route.batch([set_group(index, GOING) for index in ends])
+            self.route.batch([delete_group(GOING)])
 
     def close(self) -> None:
         """Let go of the namespace; it ends when nothing else holds it."""

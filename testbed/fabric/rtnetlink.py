@@ -14,6 +14,7 @@ from testbed.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     attribute,
+    attributes,
     be16,
     nested,
     text,
@@ -29,7 +30,8 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 
 IFF_UP = 0x1
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_QDISC, IFLA_MASTER = 1, 3, 4, 6, 10
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
+IFLA_QDISC, IFLA_MASTER = 6, 10
 IFLA_PROTINFO, IFLA_OPERSTATE, IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 12, 16, 18, 27, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 VETH_INFO_PEER = 1
@@ -146,6 +148,10 @@ def set_hairpin(index: int) -> Request:
     return RTM_SETLINK, 0, _LINK.pack(socket.AF_BRIDGE, 0, index, 0, 0) + mode
 
 
+#: The interface group that links are put into to be deleted together.
+GOING = 0x676F
+
+
 def set_group(index: int, group: int) -> Request:
     return RTM_NEWLINK, 0, _LINK.pack(0, 0, index, 0, 0) + u32(IFLA_GROUP, group)
 
@@ -162,6 +168,11 @@ def get_link(name: str) -> Request:
 def link_index(payload: bytes | memoryview) -> int:
     """The interface index in the answer to `get_link`."""
     return int(_LINK.unpack_from(payload)[2])
+
+
+def has_peer(payload: bytes | memoryview) -> bool:
+    """Whether the interface in the answer to `get_link` is an end of a cable (or on another)."""
+    return IFLA_LINK in attributes(payload, _LINK.size)
 
 
 def _address_payload(index: int, address: str) -> bytes:

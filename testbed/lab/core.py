@@ -100,6 +100,7 @@ class LabCore(Objects):
         )
         self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
         self.control.kubelet.node_resolver = self.addons.dns.outside
+        self.control.kubelet.machines = {machine.name for machine in topology.nodes}
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
@@ -170,8 +171,7 @@ class LabCore(Objects):
             self._build_twin(self.twin, tell)
         await self._start_api()
         tell(f"{len(self.nodes())} nodes on Pod network {self.network.name!r}")
-        for node in self.nodes():
-            self._start_proxy(node)
+        self._start_proxies()
         self.apply(self._start_addons())
         await self._come_to_rest()
         tell(f"proxy: {self.options.proxy}")
@@ -192,8 +192,7 @@ class LabCore(Objects):
         for name in record.stopped_nodes:
             self.control.kubelet.stop_node(name)
         await self._start_api()
-        for node in self.nodes():
-            self._start_proxy(node)
+        self._start_proxies()
         self._start_addons()
         await self._come_to_rest()
         if self.keeper is not None:
@@ -258,6 +257,13 @@ class LabCore(Objects):
         controller = KubernetesServiceController(self.control.client, address, server)
         self.control.manager.add(controller)
         controller.reconcile(KEY)
+
+    def _start_proxies(self) -> None:
+        """A user's Node may have no machine behind it: nothing runs there."""
+        machines = {machine.name for machine in self.topology.nodes}
+        for node in self.nodes():
+            if node.name in machines:
+                self._start_proxy(node)
 
     def _start_proxy(self, node: Node) -> None:
         mode = self.options.proxy_of(node.name)

@@ -32,6 +32,8 @@ def take_over_pods(core: LabCore) -> int:
         plans.append(plan)
         kept.add(uid)
     core.fabric.take_over(Plan.total(plans))
+    if core.keeper is not None:
+        core.keeper.drop_all_but(kept)
     for uid in made - kept:
         core.sandboxes.forget(uid)
     core.fabric.remove_unknown()

@@ -47,7 +47,7 @@ def bearer_of(token: str, accounts: Bearer) -> Bearer:
     """Knows the administrator by `token`, and others as `accounts` does."""
 
     def user(sent: str) -> User | None:
-        if hmac.compare_digest(sent.encode(), token.encode()):
+        if hmac.compare_digest(sent.encode(errors="surrogateescape"), token.encode()):
             return ADMINISTRATOR
         return accounts(sent)
 

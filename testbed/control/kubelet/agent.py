@@ -6,7 +6,7 @@ Source: pkg/kubelet (kubelet.go SyncPod, SyncTerminatingPod; kuberuntime compute
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.api.objects import Node, Pod
@@ -55,9 +55,13 @@ class Kubelet(Controller):
         self._addresses: dict[str, NodeAddresses] = {}
         self._nodes: dict[str, tuple[Document, Node]] = {}
         self._silent_since: dict[str, float] = {}
+        #: The names of the nodes that there are; None for whatever Nodes are in the store.
+        self.machines: Collection[str] | None = None
         self._deleted: list[str] = []
         #: Seconds until a Pod without a sandbox is looked at again, by uid.
         self._waits: dict[str, float] = {}
+        #: When a Pod whose sandbox could not be made is tried again, by uid.
+        self._retries: dict[str, float] = {}
         self._host_ports = HostPorts(api, runtime)
         #: Pods whose sandboxes go, and objects that go with them, at the end of a pass.
         self._leaving: list[RunningPod] = []
@@ -88,12 +92,17 @@ class Kubelet(Controller):
         return sorted(self._silent_since)
 
     def silent_for(self, node: str) -> float | None:
-        """Seconds since the node's kubelet was last heard; None while it is heard."""
+        """Seconds since the node's kubelet was last heard; None while it is heard.
+
+        A Node that no machine stands behind has no kubelet, since it was first asked about.
+        """
+        if self.machines is not None and node and node not in self.machines:
+            self._silent_since.setdefault(node, self.api.clock.now())
         since = self._silent_since.get(node)
         return None if since is None else self.api.clock.now() - since
 
     def _is_heard(self, node: str) -> bool:
-        return node not in self._silent_since
+        return self.silent_for(node) is None
 
     def _node(self, name: str) -> Node:
         """The Node; one that is gone as it was, for the Pods that still run on it."""
@@ -174,9 +183,11 @@ class Kubelet(Controller):
         pod = self._running.get(document["metadata"]["uid"])
         if current is None or pod is None:
             self._finish_unstarted(current)
-            if current is None or not self._may_start(current):
+            if current is None or not self._wants_sandbox(current):
                 return None
-            return self._waits.get(current["metadata"]["uid"], SANDBOX_RETRY)
+            uid = current["metadata"]["uid"]
+            retry = self._retries.get(uid, 0.0) - self.api.clock.now()
+            return self._waits.get(uid, retry if retry > 0 else SANDBOX_RETRY)
         if pods.is_terminating(current):
             return self._terminate(current, pod)
         return self._keep_running(current, pod)
@@ -184,7 +195,12 @@ class Kubelet(Controller):
     # starting
 
     def _may_start(self, pod: Document) -> bool:
-        """Whether it wants a sandbox; one that is being deleted keeps an earlier kubelet's."""
+        """Whether it gets a sandbox now: not at once where that has just failed."""
+        retry = self._retries.get(pod["metadata"]["uid"], 0.0)
+        return retry <= self.api.clock.now() and self._wants_sandbox(pod)
+
+    def _wants_sandbox(self, pod: Document) -> bool:
+        """One that is being deleted keeps an earlier kubelet's."""
         uid = pod["metadata"]["uid"]
         if self.store.find("nodes", "", pod["spec"].get("nodeName") or "") is None:
             return False
@@ -201,6 +217,7 @@ class Kubelet(Controller):
         for sandbox in sandboxes:
             if reason := failed.get(sandbox.uid):
                 self._release(sandbox)
+                self._retries[sandbox.uid] = self.api.clock.now() + SANDBOX_RETRY
                 self.api.event(
                     sandbox.document,
                     "Warning",
@@ -210,6 +227,7 @@ class Kubelet(Controller):
                 self._report_waiting(sandbox.document)
                 continue
             self.volumes.give(sandbox.uid)
+            self._retries.pop(sandbox.uid, None)
             self._running[sandbox.uid] = self._taken_up(sandbox, now)
             self._host_ports.changed(sandbox)
 
@@ -256,6 +274,7 @@ class Kubelet(Controller):
             addresses = recorded or pool.take()
         if not addresses:
             message = f"Failed to create pod sandbox: node {node.name} has no free address"
+            self._retries[pod["metadata"]["uid"]] = self.api.clock.now() + SANDBOX_RETRY
             self.api.event(pod, "Warning", "FailedCreatePodSandBox", message)
             return None
         made = pod_files(pod, addresses, self.store.find, self.node_resolver)
@@ -303,11 +322,11 @@ class Kubelet(Controller):
         """Nothing of the Pod runs any more: its namespace and address go, its logs stay."""
         if pod.over:
             return
+        pod.over = True
+        self._leaving.append(pod)
         for container in pod.containers.values():
             self._containers.forget(pod, container)
-        pod.over = True
         self.volumes.forget(pod.sandbox.uid)
-        self._leaving.append(pod)
 
     def _remove_sandboxes(self) -> None:
         """Remove in one go what was left in this pass, then the objects of deleted Pods."""
@@ -346,6 +365,7 @@ class Kubelet(Controller):
         for uid in self._deleted:
             pod = self._running.get(uid)
             self._waits.pop(uid, None)
+            self._retries.pop(uid, None)
             if pod is None:
                 self.volumes.forget(uid)
                 continue

@@ -51,7 +51,7 @@ class VolumeManager:
         self._given: dict[str, Mapping[str, Volume]] = {}
         self._failures: dict[str, _Failure] = {}
         self._users: dict[_Reference, dict[str, Key]] = {}
-        self._used: dict[str, list[_Reference]] = {}
+        self._used: dict[str, set[_Reference]] = {}
 
     def complete(self, pod: Document) -> Document:
         """The Pod with the volumes that nobody has to ask for."""
@@ -61,7 +61,7 @@ class VolumeManager:
         """Whether a (complete) Pod's volumes can be had: None, or seconds until the next try."""
         uid = pod["metadata"]["uid"]
         if uid not in self._used:
-            self._used[uid] = list(depends_on(pod))
+            self._used[uid] = set(depends_on(pod))
             for reference in self._used[uid]:
                 self._users.setdefault(reference, {})[uid] = namespace_of(pod), name_of(pod)
         volumes, problems = self._volumes(pod, facts)

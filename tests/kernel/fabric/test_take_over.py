@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from testbed.errors import TestbedError
@@ -59,6 +61,17 @@ def test_what_nobody_takes_over_is_removed(lab_name: str) -> None:
         assert second.standing() == {"a", "b", "c", "d"}
         assert second.remove_unknown() == ["c", "d"]
         assert second.standing() == {"a", "b"}
+
+
+def test_a_cable_goes_even_where_somebody_holds_the_namespace(lab_name: str) -> None:
+    first = Fabric(lab_name)
+    first.deploy(pair("a", "b"))
+    with first.namespace("b").socket(socket.AF_INET, socket.SOCK_DGRAM):
+        first.let_go()
+        with Fabric(lab_name, resume=True) as second:
+            second.take_over(Plan(namespaces=(NamespaceSpec("a"),)))
+            second.remove_unknown()
+            assert [name for _, name in second.namespace("a").call(socket.if_nameindex)] == ["lo"]
 
 
 def test_a_missing_namespace_is_named_and_the_rest_stays(lab_name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.api.documents import Document
-from tests.unit.control.world import World, container, pod, service
+from tests.unit.control.world import World, container, node, pod, service
 
 
 def one(name: str = "web-0", **more: Any) -> Document:
@@ -572,3 +572,27 @@ def test_a_missing_secret_of_env_from_is_waited_for_unless_it_is_optional() -> N
     world = World()
     world.create("pods", one(envFrom=[{"secretRef": {"name": "none"}}]))
     assert lacking(world) == 'secret "none" not found'
+
+
+def test_a_sandbox_that_fails_is_tried_again_every_ten_seconds_whatever_happens() -> None:
+    world = World()
+    world.runtime.refused["web-0"] = "no room"
+    world.create("pods", one())
+    for _ in range(9):
+        world.change("pods", "web-0", activeDeadlineSeconds=1000)
+        world.advance(1)
+    assert world.runtime.tries == 1
+    world.runtime.refused.clear()
+    world.advance(1)
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+
+
+def test_a_node_that_no_machine_stands_behind_has_no_kubelet() -> None:
+    world = World()
+    world.kubelet.machines = {"w1", "w2", "w3"}
+    world.create("nodes", node("w9", "a", 9))
+    world.create("pods", pod("web-0", nodeName="w9"))
+    world.advance(60)
+    assert not world.runtime.sandboxes
+    conditions = world.store.get("nodes", "", "w9")["status"]["conditions"]
+    assert [c["status"] for c in conditions if c["type"] == "Ready"] == ["Unknown"]

@@ -74,6 +74,17 @@ def test_a_changed_map_is_given_to_the_pod_and_a_lost_one_stays_as_it_was() -> N
     assert any(reason == "FailedMount" for _, reason, _ in world.api.events)
 
 
+def test_a_pod_may_use_one_map_twice_and_leaves_nothing() -> None:
+    world = World()
+    world.create("configmaps", config(key="value"))
+    twice = {"projected": {"sources": [{"configMap": {"name": "config"}}] * 2}}
+    world.create("pods", with_volume(twice, terminationGracePeriodSeconds=0))
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+    world.delete("pods", "web-0", grace=0)
+    assert not world.runtime.sandboxes
+    assert world.store.find("pods", "default", "web-0") is None
+
+
 def test_items_choose_keys_paths_and_modes() -> None:
     world = World()
     world.create("configmaps", config(a="1", b="2"))
@@ -110,7 +121,7 @@ def test_labels_that_change_reach_the_volume() -> None:
 def test_a_deleted_pod_that_waits_for_its_volume_goes() -> None:
     world = World()
     world.create("pods", with_volume({"secret": {"secretName": "none"}}))
-    world.delete("pods", "web-0")
+    world.delete("pods", "web-0", grace=0)
     assert world.store.find("pods", "default", "web-0") is None
     world.create("configmaps", config())
 

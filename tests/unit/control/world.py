@@ -97,6 +97,9 @@ class FakeRuntime:
         self.environments: dict[str, Mapping[str, str]] = {}
         self.problems: dict[str, str] = {}
         self.bad_paths: dict[str, str] = {}
+        #: Why no sandbox can be made for a Pod, by its name; and how often that was tried.
+        self.refused: dict[str, str] = {}
+        self.tries = 0
         #: What Pods were given, by their names.
         self.volumes: dict[str, Mapping[str, Volume]] = {}
         self.stubborn: set[str] = set()
@@ -110,8 +113,10 @@ class FakeRuntime:
         self.exited: Callable[[str, str, int], None] = lambda uid, container, code: None
 
     def create(self, sandboxes: Sequence[Sandbox]) -> dict[str, str]:
-        self.sandboxes.update({s.uid: s for s in sandboxes})
-        return {}
+        self.tries += len(sandboxes)
+        failed = {s.uid: self.refused[s.key[1]] for s in sandboxes if s.key[1] in self.refused}
+        self.sandboxes.update({s.uid: s for s in sandboxes if s.uid not in failed})
+        return failed
 
     def made(self) -> set[str]:
         return self.left_standing
