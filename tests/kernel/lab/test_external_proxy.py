@@ -7,6 +7,7 @@ import select
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,12 @@ def cluster(command: str) -> Cluster:
         proxy_command=command,
         proxy_quiet=1.0,
     )
+
+
+@pytest.fixture(autouse=True)
+def _logs_go_with_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a program can't run, what it printed is kept in a temporary file."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture
@@ -109,7 +116,6 @@ def test_what_kube_proxy_says_before_its_stacks_is_quoted() -> None:
         cluster(f'sh -c "{script}"')
     log = Path(str(ended.value).rpartition("(see ")[2].removesuffix(")"))
     assert "goroutine 1" in log.read_text()
-    log.unlink()
 
 
 CANARY_FIRST = """
