@@ -142,14 +142,17 @@ class LabPods:
         return 0  # how the program ended stands in the Pod's status
 
     async def dial(
-        self, pod: Document, port: int
+        self, pod: Document, port: int, address: str = ""
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A TCP connection to `port` of the Pod's own loopback address; raises OSError."""
+        """A TCP connection to `port` of the Pod's `address`, or its loopback; raises OSError."""
         sandbox = self._sandboxes.find(pod["metadata"]["uid"])
         if sandbox is None:
             raise ConnectionRefusedError(f"pod {name_of(pod)} isn't running")
         refused: OSError | None = None
-        for family, address in _LOOPBACK:
+        places: tuple[tuple[socket.AddressFamily, str], ...] = _LOOPBACK
+        if address:
+            places = ((socket.AF_INET6 if ":" in address else socket.AF_INET, address),)
+        for family, address in places:
             sock = sandbox.namespace.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
             try:

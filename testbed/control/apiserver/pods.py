@@ -63,6 +63,9 @@ class PodBackend(Protocol):
         """Join the container's own process; returns its exit status."""
 
     async def dial(
-        self, pod: Document, port: int
+        self, pod: Document, port: int, address: str = ""
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A TCP connection to `port` inside the Pod. Raises OSError."""
+        """A TCP connection to `port` inside the Pod: of `address`, or of its loopback.
+
+        Raises OSError.
+        """

@@ -102,10 +102,15 @@ async def bare(
         )
     response = web.StreamResponse(status=101, headers={"Connection": "Upgrade", "Upgrade": SPDY})
     response.headers[VERSION_HEADER] = version
+    return response, await taken_over(request, response), version
+
+
+async def taken_over(request: web.BaseRequest, response: web.StreamResponse) -> BareLink:
+    """Send `response` (a 101) and leave HTTP."""
     reader = _protocol(request).take_over()
     await response.prepare(request)
     response.force_close()
-    return response, BareLink(request, reader), version
+    return BareLink(request, reader)
 
 
 def _protocol(request: web.BaseRequest) -> Takeover:
