@@ -73,7 +73,7 @@ def cli(lab: Cluster, *words: str) -> str:
 
 def wait_ready(lab: Cluster) -> None:
     """Let the probe's periods pass until the Pod of redis is ready, and it alone."""
-    for _ in range(40):
+    for _ in range(400):  # a loaded machine takes its time to start a program
         (endpoints, *_) = lab.endpoint_slices("redis")
         ready = [e["conditions"]["ready"] for e in endpoints.get("endpoints") or ()]
         if ready == [True]:

@@ -34,7 +34,7 @@ def read_yaml(data: bytes, resource: ResourceType, validation: str) -> tuple[Doc
     try:
         value, repeated = yamltext.parse(data)
     except yamltext.YamlError as error:
-        raise unrecognized(resource, f"error converting YAML to JSON: {error}", data) from None
+        raise unrecognized(resource, str(error), data) from None
     strict = ("yaml: unmarshal errors:\n" + "\n".join(repeated),) if repeated else ()
     return typed(value, resource, validation, data, strict)
 

@@ -24,10 +24,10 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, item in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen and self.repeated is not None:
-                    line = key.start_mark.line + 1
+                    line = item.start_mark.line + 1
                     self.repeated.append(f'  line {line}: key "{key.value}" already set in map')
                 elif key.value in seen:
                     raise yaml.constructor.ConstructorError(
@@ -41,6 +41,11 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+#: `<<` merges where it is a key; as a value it is text, as `=` is.
+for _tag in ("merge", "value"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_yaml_str)
 
 
 def load_documents(text: str, source: str) -> list[Document]:

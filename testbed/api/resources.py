@@ -114,6 +114,25 @@ RESOURCES: tuple[ResourceType, ...] = (
     _kind(_NET, "servicecidrs", "ServiceCIDR", namespaced=False, sub="status"),
 )
 
+_READ = ("get", "list", "watch")
+#: Kinds that kubectl looks for and that the control plane doesn't run: their lists are empty.
+NOT_RUN: tuple[ResourceType, ...] = (
+    _kind("", "persistentvolumeclaims", "PersistentVolumeClaim", short="pvc", verbs=_READ),
+    _kind("", "persistentvolumes", "PersistentVolume", namespaced=False, short="pv", verbs=_READ),
+    _kind(
+        "",
+        "replicationcontrollers",
+        "ReplicationController",
+        short="rc",
+        categories=_ALL,
+        verbs=_READ,
+    ),
+    _kind("batch", "cronjobs", "CronJob", short="cj", categories=_ALL, verbs=_READ),
+    _kind("batch", "jobs", "Job", categories=_ALL, verbs=_READ),
+)
+#: All that discovery shows, in its order.
+SERVED = tuple(sorted((*RESOURCES, *NOT_RUN), key=lambda each: (each.group, each.resource)))
+
 #: Resources whose objects count their generations. Source: PrepareForCreate of the strategies.
 COUNTED = frozenset(
     {
@@ -129,7 +148,7 @@ COUNTED = frozenset(
 )
 
 _BY_KIND = {(entry.api_version, entry.kind): entry for entry in RESOURCES}
-_BY_RESOURCE = {(entry.group, entry.resource): entry for entry in RESOURCES}
+_BY_RESOURCE = {(entry.group, entry.resource): entry for entry in SERVED}
 _BY_NAME = {entry.resource: entry for entry in reversed(RESOURCES)}
 
 

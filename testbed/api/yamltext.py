@@ -29,6 +29,8 @@ def parse(data: bytes) -> tuple[Any, list[str]]:
         return _jsonable(value), repeated
     except yaml.MarkedYAMLError as error:
         raise YamlError(_words(error)) from None
+    except yaml.reader.ReaderError:
+        raise YamlError("yaml: control characters are not allowed") from None
     except UnicodeDecodeError:
         raise YamlError("yaml: invalid leading UTF-8 octet") from None
     except RecursionError:
@@ -39,7 +41,7 @@ def parse(data: bytes) -> tuple[Any, list[str]]:
 
 
 def _words(error: yaml.MarkedYAMLError) -> str:
-    mark = next((m for m in (error.context_mark, error.problem_mark) if m and m.line), None)
+    mark = next((m for m in (error.problem_mark, error.context_mark) if m and m.line), None)
     where = ""
     if mark is not None:
         line = mark.line + isinstance(error, yaml.scanner.ScannerError)
@@ -49,7 +51,9 @@ def _words(error: yaml.MarkedYAMLError) -> str:
 
 def _jsonable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_key(key): _jsonable(item) for key, item in value.items()}
+        # Go's map has no order: its JSON is sorted.
+        named = {_key(key): item for key, item in value.items()}
+        return {key: _jsonable(named[key]) for key in sorted(named)}
     if isinstance(value, list):
         return [_jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -33,6 +33,9 @@ LOG_NAME = "lab.log"
 _PR_SET_PDEATHSIG = 1
 _LATER = ("testbed.probe.observe", "testbed.lab.explain")
 
+#: How long a lab may take over a word that needs no work of it, in seconds.
+_PATIENCE = {"list": 10.0, "down": 10.0}
+
 Arguments: TypeAlias = dict[str, Any]
 #: Does a verb in a running lab: (cluster, arguments, tell a line of progress) → JSON value.
 Handler: TypeAlias = "Callable[[Running, Arguments, Tell], Any]"
@@ -216,7 +219,8 @@ def _connect(name: str) -> socket.socket | None:
 def ask(name: str, verb: str, tell: Tell = lambda line: None, **arguments: Any) -> Any:
     """Have lab `name` do `verb`; returns its result.
 
-    Raises UsageError where no such lab runs, and what the lab raised otherwise.
+    Raises UsageError where no such lab runs, TestbedError where it doesn't answer, and what the lab
+    raised otherwise.
     """
     connection = _connect(check_lab_name(name))
     if connection is None:
@@ -232,17 +236,23 @@ def ask(name: str, verb: str, tell: Tell = lambda line: None, **arguments: Any) 
         others = running_labs()
         hint = f"running: {', '.join(others)}" if others else "start one with `testbed up`"
         raise UsageError(f"no lab {name!r} is running; {hint}")
-    with connection, connection.makefile("rw") as stream:
-        stream.write(json.dumps({"verb": verb, "arguments": arguments}) + "\n")
-        stream.flush()
-        for line in stream:
-            message = json.loads(line)
-            if "line" in message:
-                tell(message["line"])
-            elif "error" in message:
-                failure = TestbedError(message["error"])
-                failure.exit_code = message["code"]
-                raise failure
-            else:
-                return message["result"]
+    connection.settimeout(_PATIENCE.get(verb))
+    try:
+        with connection, connection.makefile("rw") as stream:
+            stream.write(json.dumps({"verb": verb, "arguments": arguments}) + "\n")
+            stream.flush()
+            for line in stream:
+                message = json.loads(line)
+                if "line" in message:
+                    tell(message["line"])
+                elif "error" in message:
+                    failure = TestbedError(message["error"])
+                    failure.exit_code = message["code"]
+                    raise failure
+                else:
+                    return message["result"]
+    except TimeoutError:
+        raise TestbedError(
+            f"lab {name!r} doesn't answer; testbed clean --force --lab {name} removes it"
+        ) from None
     raise TestbedError(f"lab {name!r} ended before it answered")

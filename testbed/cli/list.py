@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from testbed.cli import daemon
 from testbed.cli.options import add_lab_or_name
 from testbed.cli.table import table
-from testbed.errors import EXIT_OK
+from testbed.errors import EXIT_OK, TestbedError
 
 
 def add_parser(
@@ -23,16 +24,17 @@ def add_parser(
 def run(args: argparse.Namespace) -> int:
     """Print a table, or JSON."""
     if args.lab is None:
-        labs = {name: daemon.ask(name, "list") for name in daemon.running_labs()}
+        labs, silent = _labs()
         if args.json:
             print(json.dumps(labs, indent=2))
-        elif not labs:
+        elif not labs and not silent:
             print("No lab is running; start one with `testbed up`.")
         else:
             rows = [
                 (name, lab["topology"], lab["proxy"], str(len(lab["namespaces"])))
                 for name, lab in labs.items()
             ]
+            rows += [(name, "doesn't answer", "", "") for name in silent]
             print(table(("LAB", "TOPOLOGY", "PROXY", "NAMESPACES"), rows))
         return EXIT_OK
     lab = daemon.ask(args.lab, "list")
@@ -51,3 +53,15 @@ def run(args: argparse.Namespace) -> int:
     for problem in lab["problems"]:
         print(f"\nproblem: {problem}")
     return EXIT_OK
+
+
+def _labs() -> tuple[dict[str, Any], list[str]]:
+    """What the running labs say of themselves, and the names of those that say nothing."""
+    labs: dict[str, Any] = {}
+    silent = []
+    for name in daemon.running_labs():
+        try:
+            labs[name] = daemon.ask(name, "list")
+        except TestbedError:
+            silent.append(name)
+    return labs, silent

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -204,7 +205,8 @@ class Store:
         """Begin the next version; it is in the journal before it is anywhere else."""
         if self._journal is not None:
             if self._journal.is_long:
-                self._journal.compact(self.version, self._objects)
+                with suppress(OSError):  # no room for a snapshot: there may be for this change
+                    self._journal.compact(self.version, self._objects)
             self._journal.write(self.version + 1, resource, key, document)
         self.version += 1
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from datetime import datetime
 
 from aiohttp import web
 
 from testbed.api import status
 from testbed.api.documents import Document, name_of
+from testbed.api.gotimes import utc
 from testbed.control.apiserver import channelforward, portforward, proxy, remote, upgrade, websocket
 from testbed.control.apiserver.call import Call
 from testbed.control.apiserver.pods import LogOptions, PodBackend, Streams
@@ -58,16 +60,8 @@ class Connector:
         )
 
     async def _log(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:
+        options = log_options(call.query, call.target.name, call.wall)
         container = container_of(pod, call.query)
-        since = number(call.query, "sinceSeconds")
-        options = LogOptions(
-            follow=flag(call.query, "follow"),
-            previous=flag(call.query, "previous"),
-            timestamps=flag(call.query, "timestamps"),
-            tail=number(call.query, "tailLines"),
-            since=None if since is None else float(since),
-            limit_bytes=number(call.query, "limitBytes"),
-        )
         async with aclosing(pods.logs(pod, container, options)) as pieces:
             first = await anext(pieces, b"")  # a refusal comes before the answer has begun
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
@@ -84,6 +78,50 @@ async def _serve(call: Call, run: Callable[[Streams], Awaitable[int]]) -> web.St
     if upgrade.wants_spdy(call.request):
         return await remote.serve(call.request, call.query, run)
     return await websocket.serve(call.request, run)
+
+
+def log_options(query: Mapping[str, str], name: str, now: float) -> LogOptions:
+    """What part of Pod `name`'s log the query wants; raises StatusError (400, 422).
+
+    Source: ValidatePodLogOptions; choosing a stream is behind a feature gate that is off.
+    """
+    tail, limit = number(query, "tailLines"), number(query, "limitBytes")
+    since: float | None = number(query, "sinceSeconds")
+    moment = _moment(query.get("sinceTime", ""))
+    errors = []
+    if tail is not None and tail < 0:
+        words = "must be greater than or equal to 0"
+        errors.append(status.FieldError.invalid("tailLines", tail, words))
+    if limit is not None and limit < 1:
+        errors.append(status.FieldError.invalid("limitBytes", limit, "must be greater than 0"))
+    if since is not None and moment is not None:
+        words = "at most one of `sinceTime` or `sinceSeconds` may be specified"
+        errors.append(status.FieldError.forbidden("", words))
+    elif since is not None and since < 1:
+        errors.append(status.FieldError.invalid("sinceSeconds", since, "must be greater than 0"))
+    if "stream" in query:
+        errors.append(status.FieldError.forbidden("stream", "may not be specified"))
+    if errors:
+        raise status.invalid("PodLogOptions", "", name, errors)
+    if moment is not None:
+        since = max(0.0, now - moment)
+    return LogOptions(
+        follow=flag(query, "follow"),
+        previous=flag(query, "previous"),
+        timestamps=flag(query, "timestamps"),
+        tail=tail,
+        since=since,
+        limit_bytes=limit,
+    )
+
+
+def _moment(text: str) -> float | None:
+    """An RFC 3339 time in seconds since the epoch; raises StatusError."""
+    try:
+        found = utc(text, micro=False) if text else ""
+    except ValueError as error:
+        raise status.bad_request(str(error)) from None
+    return datetime.fromisoformat(found).timestamp() if found else None
 
 
 def container_of(pod: Document, query: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 from testbed.api.documents import Document
-from testbed.api.resources import RESOURCES, ResourceType
+from testbed.api.resources import SERVED, ResourceType
 
 GIT_VERSION = "v1.36.2"
 #: Verbs of the subresources that we serve, and the kind they carry where it isn't the object's.
@@ -46,7 +46,7 @@ def version() -> Document:
 @cache
 def groups() -> tuple[str, ...]:
     """The API groups with a name, in order."""
-    return tuple(sorted({resource.group for resource in RESOURCES} - {""}))
+    return tuple(sorted({resource.group for resource in SERVED} - {""}))
 
 
 def api_versions(address: str) -> Document:
@@ -81,7 +81,7 @@ def _group(name: str) -> Document:
 
 def resource_list(name: str) -> Document | None:
     """The answer of /api/v1 (group "") or /apis/{name}/v1."""
-    found = [resource for resource in RESOURCES if resource.group == name]
+    found = [resource for resource in SERVED if resource.group == name]
     if not found:
         return None
     return {
@@ -135,7 +135,7 @@ def aggregated(core: bool, version_name: str = "v2") -> Document:
                 "versions": [
                     {
                         "version": "v1",
-                        "resources": [_discovered(r) for r in RESOURCES if r.group == name],
+                        "resources": [_discovered(r) for r in SERVED if r.group == name],
                         "freshness": "Current",
                     }
                 ],

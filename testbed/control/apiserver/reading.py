@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from testbed.api.documents import Document, name_of, namespace_of
-from testbed.api.resources import RESOURCES
+from testbed.api.resources import SERVED
 from testbed.control.apiserver import events_v1, lists, tables
 from testbed.control.apiserver import watch as watches
 from testbed.control.apiserver.answers import warning
@@ -26,7 +26,7 @@ class Reader:
         self._store = registry.store
         self._encoder = Encoder()
         self._histories: dict[str, History] = {}
-        for name in {resource.resource for resource in RESOURCES}:
+        for name in {resource.resource for resource in SERVED}:
             self._histories[name] = History(self._store.version, self._encoder)
             self._store.watch(name, self._histories[name].add)
 

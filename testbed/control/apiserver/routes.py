@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import ClientPayloadError, web
 
 from testbed.api import status
+from testbed.api.resources import NOT_RUN
 from testbed.control.apiserver import authorization, discovery, openapi, openapi_v2, requests
 from testbed.control.apiserver.answers import answer, refusal
 from testbed.control.apiserver.auth import (
@@ -96,7 +97,7 @@ class Routes:
         if target.subresource and target.subresource not in discovery.SUBRESOURCES:
             raise status.unknown_path()
         if request.method not in METHODS or not _is_served(request.method, wanted, target):
-            raise status.no_such_method()
+            raise _refused(target)
         connected = target.subresource in CONNECTED
         reads = request.method in ("GET", "HEAD")
         body = b"" if reads or connected else await _body(request)
@@ -181,6 +182,20 @@ def _health(request: web.BaseRequest, path: str) -> web.Response | None:
         named = ",".join(f'"{each}"' for each in unknown)
         lines.append(f"warn: some health checks cannot be excluded: no matches for {named}")
     return web.Response(text="\n".join([*lines, f"{name} check passed", ""]))
+
+
+def _refused(target: requests.Target) -> status.StatusError:
+    """405 for a verb that the resource doesn't have."""
+    resource = target.resource
+    if resource not in NOT_RUN:
+        return status.no_such_method()
+    name = status.qualified(resource.resource, resource.group)
+    return status.StatusError(
+        405,
+        "MethodNotAllowed",
+        f"the testbed does not run {name}: it has none, and none can be made",
+        {},
+    )
 
 
 def _is_served(method: str, wanted: authorization.Attributes, target: requests.Target) -> bool:

@@ -145,8 +145,7 @@ class ExternalProxy:
         """It has ended by itself."""
         self._forget()
         code = self._process.wait() if self._process is not None else None
-        how = "ended" if code is None else f"ended with status {code}"
-        self.problem = f"proxy command {how}: {self.last_words()}"
+        self.problem = f"proxy command {_end(code)}: {self.last_words()}"
         self._ends += 1
         self._report(self.problem)
         self._restart = self._loop.call_later(self._pause, self._start_again)
@@ -264,3 +263,12 @@ def _started(pid: int) -> str:
     """When a process started, in clock ticks since boot: its number alone may be another's now."""
     text = Path(f"/proc/{pid}/stat").read_text()
     return text.rpartition(")")[2].split()[19]
+
+
+def _end(code: int | None) -> str:
+    """How a program ended, by its exit status; one that another process started has none."""
+    if code is None:
+        return "ended"
+    if code >= 0:
+        return f"ended with status {code}"
+    return f"was killed by {signal.Signals(-code).name}"

@@ -82,6 +82,6 @@ def test_yaml_body_is_read_and_its_repeated_keys_are_named() -> None:
 def test_yaml_that_does_not_parse_is_refused_in_gos_words() -> None:
     with pytest.raises(StatusError) as caught:
         read_yaml(b"a: b\nc: d: e\n", SERVICE, "Warn")
-    assert "error converting YAML to JSON: yaml: line 2: mapping values are not allowed" in (
+    assert "(must be of type Service): yaml: line 2: mapping values are not allowed" in (
         caught.value.message
     )

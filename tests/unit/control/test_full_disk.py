@@ -64,6 +64,22 @@ def test_addresses_and_ports_are_free_again(tmp_path: Path) -> None:
     assert registry.create(SERVICES, service("b", "NodePort"), namespace="default").created
 
 
+class NoRoomForSnapshots(Journal):
+    """Is always long, and can't be made shorter."""
+
+    is_long = True  # type: ignore[assignment]
+
+    def compact(self, *_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_change_that_fits_is_stored_though_a_snapshot_would_not(tmp_path: Path) -> None:
+    store = Store(ManualClock(0.0), NoRoomForSnapshots(tmp_path))
+    store.create("services", {"metadata": {"namespace": "n", "name": "a"}})
+    again = Store(ManualClock(0.0), Journal(tmp_path))
+    assert again.find("services", "n", "a") is not None
+
+
 def test_a_client_is_told_with_a_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
