@@ -19,8 +19,8 @@ from testbed.control.controllers.base import (
     RetryError,
 )
 from testbed.control.ipam import NodeAddresses
-from testbed.control.kubelet import echo_ports
-from testbed.control.kubelet.containers import Containers
+from testbed.control.kubelet import deadline, echo_ports
+from testbed.control.kubelet.containers import Containers, grace_of
 from testbed.control.kubelet.environment import PodFacts
 from testbed.control.kubelet.files import pod_files
 from testbed.control.kubelet.host_ports import HostPorts
@@ -184,10 +184,12 @@ class Kubelet(Controller):
         if current is None or pod is None:
             self._finish_unstarted(current)
             if current is None or not self._wants_sandbox(current):
+                self._fail_unstarted(current)
                 return None
             uid = current["metadata"]["uid"]
             retry = self._retries.get(uid, 0.0) - self.api.clock.now()
-            return self._waits.get(uid, retry if retry > 0 else SANDBOX_RETRY)
+            wait = self._waits.get(uid, retry if retry > 0 else SANDBOX_RETRY)
+            return _sooner(wait, self._seconds_left(current))
         if pods.is_terminating(current):
             return self._terminate(current, pod)
         return self._keep_running(current, pod)
@@ -200,12 +202,14 @@ class Kubelet(Controller):
         return retry <= self.api.clock.now() and self._wants_sandbox(pod)
 
     def _wants_sandbox(self, pod: Document) -> bool:
-        """One that is being deleted keeps an earlier kubelet's."""
+        """One that is being deleted or past its deadline keeps an earlier kubelet's."""
         uid = pod["metadata"]["uid"]
         if self.store.find("nodes", "", pod["spec"].get("nodeName") or "") is None:
             return False
-        wanted = pods.is_active(pod) or (pods.is_terminating(pod) and uid in self._runtime.made())
-        return wanted and uid not in self._running
+        active = pods.is_active(pod)
+        if pods.is_terminating(pod) or (active and self._is_expired(pod)):
+            return uid in self._runtime.made() and uid not in self._running
+        return active and uid not in self._running
 
     def _start(self, documents: Sequence[Document]) -> None:
         mounted = [pod for each in documents if (pod := self._with_volumes(each)) is not None]
@@ -301,6 +305,9 @@ class Kubelet(Controller):
     def _keep_running(self, document: Document, pod: RunningPod) -> float | None:
         if pod.over:
             return None
+        left = self._seconds_left(document, pod.started)
+        if left is not None and left <= 0:
+            return self._expire(document, pod)
         facts = self._facts(document, pod.sandbox.addresses)
         wait = _sooner(self.volumes.refresh(document, facts), self._containers.keep(facts, pod))
         if phase_of(document, pod) in pods.TERMINAL_PHASES:
@@ -308,7 +315,7 @@ class Kubelet(Controller):
         else:
             self._listen(document, pod)
         self._report(document, pod)
-        return wait
+        return _sooner(wait, left)
 
     def _listen(self, document: Document, pod: RunningPod) -> None:
         services = self.store.list("services", namespace_of(document))
@@ -341,6 +348,38 @@ class Kubelet(Controller):
             self.api.delete("pods", *key, grace=0)
 
     # ending
+
+    def _seconds_left(self, document: Document, started: str = "") -> float | None:
+        started = started or (document.get("status") or {}).get("startTime") or ""
+        return deadline.seconds_left(document, started, self.api.clock.wall())
+
+    def _is_expired(self, document: Document) -> bool:
+        left = self._seconds_left(document)
+        return left is not None and left <= 0
+
+    def _expire(self, document: Document, pod: RunningPod) -> float | None:
+        """Its deadline is over: its containers end as those of a deleted Pod, the object stays."""
+        if not pod.expired:
+            pod.expired = True
+            self.api.event(document, "Normal", deadline.REASON, deadline.MESSAGE)
+        wait = self._containers.stop_all(document, pod, grace_of(document))
+        if not any(container.running for container in pod.containers.values()):
+            self._leave_sandbox(pod)
+        self._report(document, pod)
+        return wait
+
+    def _fail_unstarted(self, document: Document | None) -> None:
+        """A Pod whose deadline is over before it has got a sandbox fails all the same."""
+        if (
+            document is None
+            or document["metadata"]["uid"] in self._running
+            or not pods.is_active(document)
+            or not self._is_expired(document)
+        ):
+            return
+        self.api.event(document, "Normal", deadline.REASON, deadline.MESSAGE)
+        self.volumes.forget(document["metadata"]["uid"])
+        self._report_waiting(document, expired=True)
 
     def _terminate(self, document: Document, pod: RunningPod) -> float | None:
         """Main containers end side by side, then sidecars from the last to the first."""
@@ -378,12 +417,13 @@ class Kubelet(Controller):
 
     # reporting
 
-    def _report_waiting(self, document: Document) -> None:
+    def _report_waiting(self, document: Document, *, expired: bool = False) -> None:
         """The status of a Pod that has no sandbox yet."""
         uid, node = document["metadata"]["uid"], document["spec"]["nodeName"]
         sandbox = Sandbox(uid, pods.key_of(document), node, (), False, document)
         started = (document.get("status") or {}).get("startTime") or self.store.timestamp()
-        self._report(document, RunningPod(sandbox, started, containers_of(document)))
+        pod = RunningPod(sandbox, started, containers_of(document), expired=expired)
+        self._report(document, pod)
 
     def _report(self, document: Document, pod: RunningPod) -> None:
         current = self.store.find("pods", *pod.sandbox.key)

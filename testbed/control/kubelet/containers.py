@@ -66,7 +66,7 @@ class Containers:
         waits = self._keep_ephemeral(facts, pod, policy)
         over = initialized and not any(c.running or should_run(c, policy) for c in main)
         if over:
-            return self.stop_all(document, pod, _grace(document))
+            return self.stop_all(document, pod, grace_of(document))
         for container in pod.of(Role.INIT, Role.SIDECAR):
             if container.role is Role.INIT and initialized:
                 continue
@@ -175,7 +175,7 @@ class Containers:
             if problem:
                 self._event(document, "Warning", "FailedPostStartHook", "PostStartHook failed")
                 self._event(document, "Normal", "Killing", "FailedPostStartHook")
-                self._begin_stopping(pod, container, _grace(document))
+                self._begin_stopping(pod, container, grace_of(document))
             else:
                 container.come_up()
                 self._prober.begin(pod, container)
@@ -347,7 +347,7 @@ class Containers:
         self._event(pod.sandbox.document, "Normal", "Killing", message)
         probe = container.spec[f"{kind}Probe"]
         grace = probe.get("terminationGracePeriodSeconds")
-        default = _grace(pod.sandbox.document)
+        default = grace_of(pod.sandbox.document)
         self._begin_stopping(pod, container, default if grace is None else float(grace))
         self._look_again(pod)
 
@@ -362,7 +362,8 @@ def _let_through(container: Container) -> bool:
     return container.ended is not None and container.ended.code == 0
 
 
-def _grace(document: Document) -> float:
+def grace_of(document: Document) -> float:
+    """Seconds that a Pod's containers get to end."""
     grace = document["spec"].get("terminationGracePeriodSeconds")
     return DEFAULT_GRACE if grace is None else float(grace)
 

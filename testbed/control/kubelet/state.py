@@ -153,6 +153,8 @@ class RunningPod:
     containers: dict[str, Container]
     #: It has come to its end (phase Succeeded or Failed): its sandbox is gone.
     over: bool = False
+    #: Its activeDeadlineSeconds have passed: what runs is ended, nothing is started again.
+    expired: bool = False
 
     def of(self, *roles: Role) -> list[Container]:
         return [each for each in self.containers.values() if each.role in roles]

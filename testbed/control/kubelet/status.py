@@ -10,6 +10,7 @@ import copy
 
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.control import pods
+from testbed.control.kubelet import deadline
 from testbed.control.kubelet.state import Container, Role, RunningPod, should_run
 
 #: Fields of a status that others write.
@@ -34,6 +35,8 @@ def pod_status(
         **({"initContainerStatuses": initial} if initial else {}),
         "containerStatuses": [_container_status(c, document) for c in pod.of(Role.MAIN)],
     }
+    if pod.expired and status["phase"] == "Failed":
+        status |= {"reason": deadline.REASON, "message": deadline.MESSAGE}
     if debugging := pod.of(Role.EPHEMERAL):
         status["ephemeralContainerStatuses"] = [_container_status(c, document) for c in debugging]
     status["conditions"] = _conditions(document, pod, status, now)
@@ -47,7 +50,9 @@ def _pod_ips(addresses: tuple[str, ...]) -> Document:
 
 
 def phase_of(document: Document, pod: RunningPod) -> str:
-    """Source: kubelet_pods.go getPhase."""
+    """Source: kubelet_pods.go getPhase; past a deadline a Pod fails once nothing runs any more."""
+    if pod.expired and not any(c.running for c in pod.containers.values()):
+        return "Failed"
     policy = document["spec"].get("restartPolicy", "Always")
     initial = pod.of(Role.INIT)
     if any(c.ended is not None and c.ended.code and policy == "Never" for c in initial):
