@@ -91,7 +91,8 @@ class Keeper:
         interactive: bool,
         tty: bool,
     ) -> int:
-        """Start a program; its process id."""
+        """Start a program in the place of any that has the key; its process id."""
+        self.end(key)
         program = launch(
             argv,
             self._loop,
@@ -115,10 +116,10 @@ class Keeper:
         if program := self._programs.get(key):
             program.terminate() if number == signal.SIGTERM else program.kill()
 
-    def write(self, key: str, data: str) -> None:
-        """Give a program input (base64)."""
-        if program := self._programs.get(key):
-            program.write(base64.b64decode(data))
+    def write(self, key: str, data: str) -> int | None:
+        """Give a program input (base64): how many bytes it took; None where it has ended."""
+        program = self._programs.get(key)
+        return program.write(base64.b64decode(data)) if program else None
 
     def end_input(self, key: str) -> None:
         """A program's input is at its end."""

@@ -25,13 +25,16 @@ from testbed.runtime.programs import inner_pid
 log = logging.getLogger(__name__)
 
 SOCKET_NAME, LOG_NAME = "keeper.sock", "keeper.log"
+#: How long the keeper may take for an answer (seconds).
+PATIENCE = 10.0
 
 
 class KeeperHost:
     """A `Host` (runtime.hosts) whose applications run in the lab's keeper.
 
-    Requests are answered at once and in order, so calls block for them. All methods belong to the
-    event loop's thread. Raises TestbedError where the keeper is gone.
+    Requests are answered at once and in order, so calls block for them: for PATIENCE, then the
+    keeper counts as stuck for as long again. All methods belong to the event loop's thread. Raises
+    TestbedError where the keeper is gone or stuck.
     """
 
     def __init__(
@@ -39,10 +42,11 @@ class KeeperHost:
     ) -> None:
         self._path = directory / SOCKET_NAME
         self._loop = loop
-        self._requests = self._connect()
+        self._requests = self._connect(PATIENCE)
         self._answers = self._requests.makefile("r")
         self._events = self._connect()
         self._pieces = b""
+        self._silent_until = 0.0
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {}
         self._early: dict[str, list[dict[str, Any]]] = {}
         found = self.ask("state") if resume else {"echoes": {}, "programs": {}}
@@ -77,8 +81,9 @@ class KeeperHost:
                 env={**marks_of(lab), "PYTHONPATH": search},
             )
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, timeout: float | None = None) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout)
         try:
             connection.connect(str(self._path))
         except OSError as error:
@@ -88,9 +93,14 @@ class KeeperHost:
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Have the keeper do `verb`; its result. Raises FileNotFoundError, TestbedError."""
+        if self._loop.time() < self._silent_until:
+            raise TestbedError(f"keeper {self._path} doesn't answer")
         try:
             self._requests.sendall(json.dumps({"do": verb, **arguments}).encode() + b"\n")
             line = self._answers.readline()
+        except TimeoutError:
+            self._start_over()
+            raise TestbedError(f"keeper {self._path} doesn't answer {verb}") from None
         except OSError as error:
             raise TestbedError(f"keeper {self._path}: {error.strerror}") from None
         if not line:
@@ -101,6 +111,14 @@ class KeeperHost:
         if "error" in answer:
             raise TestbedError(f"keeper: {answer['error']}")
         return answer["result"]
+
+    def _start_over(self) -> None:
+        """A late answer must not be taken for that of the next request: connect again."""
+        self._silent_until = self._loop.time() + PATIENCE
+        self._answers.close()
+        self._requests.close()
+        self._requests = self._connect(PATIENCE)
+        self._answers = self._requests.makefile("r")
 
     # Host
 
@@ -261,9 +279,12 @@ class KeptProgram:
         self.code = code
         self._exited(code)
 
-    def write(self, data: bytes) -> None:
-        """Give it input; nothing where it takes none."""
-        self._host.ask("write", key=self._key, data=base64.b64encode(data).decode())
+    def write(self, data: bytes) -> int:
+        """Give it input; how many bytes of it are taken (see Program.write)."""
+        taken: int | None = self._host.ask(
+            "write", key=self._key, data=base64.b64encode(data).decode()
+        )
+        return len(data) if taken is None else taken
 
     def end_input(self) -> None:
         """Its input is at its end."""

@@ -15,8 +15,6 @@ from pathlib import Path
 from testbed import shell
 
 _PIECE = 65536
-#: When input for a full terminal is tried again (seconds).
-_RETRY = 0.02
 
 
 class Program:
@@ -48,6 +46,8 @@ class Program:
         self._pidfd = os.pidfd_open(process.pid)
         loop.add_reader(self._pidfd, self._ended)
         os.set_blocking(printed, False)
+        if input is not None:
+            os.set_blocking(input, False)
         loop.add_reader(printed, self._readable)
 
     @property
@@ -55,16 +55,20 @@ class Program:
         """The process that is number 1 inside the Pod; None where it is gone."""
         return inner_pid(self.pid)
 
-    def write(self, data: bytes) -> None:
-        """Give it input; nothing where it takes none."""
+    def write(self, data: bytes) -> int:
+        """Give it input; how many bytes of it are taken, all where it wants none.
+
+        It waits for nobody: fewer are taken while the program doesn't read.
+        """
         if self._input is None:
-            return
+            return len(data)
         try:
-            left = data[os.write(self._input, data) :]
-        except BlockingIOError:  # its terminal is full
-            left = data
-        if left:
-            self._loop.call_later(_RETRY, self.write, left)
+            return os.write(self._input, data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # the program has closed its input
+            self._close_input()
+            return len(data)
 
     def end_input(self) -> None:
         """Its input is at its end; that of a terminal never is."""

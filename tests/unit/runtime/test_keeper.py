@@ -10,17 +10,23 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import TestbedError
+from testbed.runtime import kept
 from testbed.runtime.hosts import Launch
 from testbed.runtime.kept import KeeperHost, KeptProgram
-from testbed.shell import OWN_TERMINAL
+from testbed.shell import OWN_TERMINAL, Process
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
+def keeper(tmp_path: Path) -> Iterator[Process]:
     process = KeeperHost.start("unit-keeper", tmp_path)
-    yield tmp_path
+    yield process
     process.kill()
     process.wait()
+
+
+@pytest.fixture
+def directory(tmp_path: Path, keeper: Process) -> Path:
+    return tmp_path
 
 
 class Seen:
@@ -128,6 +134,52 @@ def test_a_program_that_goes_on_can_be_given_input_and_ended(directory: Path) ->
 
     in_loop(first)
     in_loop(second)
+
+
+def test_a_program_that_does_not_read_takes_a_part_and_the_keeper_goes_on(directory: Path) -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop), Seen()
+        program = launch(host, seen, "sleep 1000", interactive=True)
+        assert 0 < program.write(bytes(300_000)) < 300_000
+        assert program.write(b"more") == 0
+        program.kill()
+        await until(lambda: seen.code is not None)
+        host.close()
+
+    in_loop(body)
+
+
+def test_input_that_a_program_has_closed_goes_nowhere(directory: Path) -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop), Seen()
+        program = launch(host, seen, "exec <&-; echo closed; sleep 1000", interactive=True)
+        await until(lambda: seen.printed == b"closed\n")
+        assert program.write(b"hello") == 5
+        program.kill()
+        await until(lambda: seen.code is not None)
+        host.close()
+
+    in_loop(body)
+
+
+def test_a_keeper_that_does_not_answer_is_an_error_and_not_a_wait_for_ever(
+    directory: Path, keeper: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> None:
+        KeeperHost(directory, loop).close()  # it has started
+        monkeypatch.setattr(kept, "PATIENCE", 1.0)
+        host = KeeperHost(directory, loop)
+        keeper.send_signal(signal.SIGSTOP)
+        with pytest.raises(TestbedError, match="doesn't answer state"):
+            host.ask("state")
+        with pytest.raises(TestbedError, match=r"doesn't answer$"):
+            host.ask("state")
+        keeper.send_signal(signal.SIGCONT)
+        await asyncio.sleep(1.1)
+        assert host.ask("state") == {"echoes": {}, "programs": {}}
+        host.close()
+
+    in_loop(body)
 
 
 def test_programs_of_pods_that_are_gone_are_ended(directory: Path) -> None:
