@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from testbed.api.documents import Document
+from testbed.control.apiserver.incoming import SIZES_WAITING
 from testbed.control.apiserver.pods import LogOptions, Streams
-from testbed.control.apiserver.websocket import SIZES_WAITING
 from tests.unit.control.apiserver.live import Live, live_server
 
 POD = "/api/v1/namespaces/default/pods/p"
