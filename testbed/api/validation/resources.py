@@ -37,7 +37,7 @@ _STANDARD_RESOURCES = (
     "storage",
 )
 #: Resources that are counted in whole numbers.
-_COUNTED = (
+COUNTED = (
     "configmaps",
     "persistentvolumeclaims",
     "pods",
@@ -176,7 +176,7 @@ def _amount(name: str, amount: str, path: str) -> list[FieldError]:
     value = quantity.parse(amount)[0]
     if value < 0:
         errors.append(FieldError.invalid(path, amount, NOT_NEGATIVE))
-    counted = name in _COUNTED or _extended(name)
+    counted = name in COUNTED or _extended(name)
     if counted and value != value.to_integral_value():
         errors.append(FieldError.invalid(path, amount, "must be an integer"))
     return errors
