@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ from testbed.runtime.programs import inner_pid
 log = logging.getLogger(__name__)
 
 SOCKET_NAME, LOG_NAME = "keeper.sock", "keeper.log"
+#: The number of the last event that was taken: it outlives the control plane.
+SEEN_NAME = "keeper.seen"
 #: How long the keeper may take for an answer (seconds).
 PATIENCE = 10.0
 
@@ -49,6 +52,9 @@ class KeeperHost:
         self._silent_until = 0.0
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {}
         self._early: dict[str, list[dict[str, Any]]] = {}
+        self._seen = _Seen(directory / SEEN_NAME)
+        if resume:
+            self._requests.sendall(self._seen.message)
         found = self.ask("state") if resume else {"echoes": {}, "programs": {}}
         #: What ran already when this host connected, by key; taken from as it is adopted.
         self.echoes: dict[str, list[Port]] = {
@@ -65,6 +71,7 @@ class KeeperHost:
         """Start the keeper of a lab whose run directory is `directory`; it ends with the fabric."""
         path = directory / SOCKET_NAME
         path.unlink(missing_ok=True)
+        (directory / SEEN_NAME).unlink(missing_ok=True)
         package = str(Path(testbed.__file__).parents[1])
         search = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         with (
@@ -196,7 +203,7 @@ class KeeperHost:
 
     def _readable(self) -> None:
         try:
-            data = self._events.recv(1 << 20)
+            data = self._events.recv(1 << 18)
         except BlockingIOError:
             return
         except OSError:
@@ -207,7 +214,19 @@ class KeeperHost:
             return
         *lines, self._pieces = (self._pieces + data).split(b"\n")
         for line in lines:
-            self._deliver(json.loads(line))
+            event = json.loads(line)
+            if event["number"] > self._seen.number:
+                self._deliver(event)
+                self._seen.number = event["number"]
+        if lines:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """Tell the keeper what has been taken; the next time says it too."""
+        try:
+            self._events.send(self._seen.message)
+        except OSError:
+            return
 
     def _deliver(self, event: dict[str, Any]) -> None:
         taker = self._takers.get(event["key"])
@@ -220,8 +239,37 @@ class KeeperHost:
         """Leave the keeper; what runs there goes on."""
         self._loop.remove_reader(self._events)
         self._events.close()
+        self._seen.close()
         self._answers.close()
         self._requests.close()
+
+
+class _Seen:
+    """The number of the last event that was taken, in a file that a killed process leaves right."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, 8)
+            self._memory = mmap.mmap(descriptor, 8)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def number(self) -> int:
+        return int.from_bytes(self._memory[:], "big")
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._memory[:] = number.to_bytes(8, "big")
+
+    @property
+    def message(self) -> bytes:
+        """What tells the keeper."""
+        return json.dumps({"do": "seen", "number": self.number}).encode() + b"\n"
+
+    def close(self) -> None:
+        self._memory.close()
 
 
 class KeptEcho:

@@ -15,6 +15,10 @@ from pathlib import Path
 from testbed import shell
 
 _PIECE = 65536
+#: How much of what a program printed last is taken: as much as the largest pipe holds (bytes).
+_LAST = 1 << 20
+#: How long `end` waits for one that was killed (seconds).
+_PATIENCE = 1.0
 
 
 class Program:
@@ -43,6 +47,7 @@ class Program:
         self._input = input
         #: Its exit code, once it has ended.
         self.code: int | None = None
+        self.is_paused = False
         self._pidfd = os.pidfd_open(process.pid)
         loop.add_reader(self._pidfd, self._ended)
         os.set_blocking(printed, False)
@@ -80,6 +85,15 @@ class Program:
         if self._tty and self._input is not None:
             size = struct.pack("HHHH", rows, columns, 0, 0)
             fcntl.ioctl(self._input, termios.TIOCSWINSZ, size)
+
+    def pause(self, paused: bool) -> None:
+        """Leave what it prints where it is, so that it has to wait, or read on."""
+        if paused is not self.is_paused and self._printed >= 0:
+            self.is_paused = paused
+            if paused:
+                self._loop.remove_reader(self._printed)
+            else:
+                self._loop.add_reader(self._printed, self._readable)
 
     def _close_input(self) -> None:
         if self._input is not None:
@@ -119,17 +133,17 @@ class Program:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = self._process.wait()
-        while self._printed >= 0:
-            before = self._printed
+        left = _LAST
+        while self._printed >= 0 and left > 0:
             try:
                 data = self._read()
             except BlockingIOError:
-                self._close_output()  # a descendant outside the Pod still holds the pipe
+                break  # a descendant outside the Pod still holds the pipe
+            if not data:
                 break
-            if data:
-                self._output(data)
-            elif self._printed == before:
-                self._close_output()
+            self._output(data)
+            left -= len(data)
+        self._close_output()
         self._close_input()
         self.code = code if code >= 0 else 128 - code
         return self.code
@@ -156,9 +170,16 @@ class Program:
         shell.signal_group(self._process, signal.SIGKILL)
 
     def end(self) -> None:
-        """End it at once and wait; nothing is told any more."""
+        """End it at once and wait, not for long; nothing is told any more.
+
+        One that the kernel holds on to is taken when it lets go.
+        """
+        self._exited = lambda code: None
         self.kill()
-        self._reap()
+        if shell.wait_for(self._pidfd, _PATIENCE):
+            self._reap()
+        else:
+            self._close_output()
 
 
 def inner_pid(pid: int) -> int | None:

@@ -76,6 +76,8 @@ def pod_resources(spec: Document, path: str) -> list[FieldError]:
         words = "claims may not be set for Resources at pod-level"
         errors.append(FieldError.forbidden(f"{path}.claims", words))
     errors += amounts(value, path, is_pod=True)
+    known = [entry["name"] for entry in spec.get("resourceClaims", ()) if entry.get("name")]
+    errors += _claims(value.get("claims", ()), f"{path}.claims", known)
     limits: Document = value.get("limits", {})
     huge = {k: v for k, v in aggregate_limits(spec).items() if k.startswith(_HUGE_PAGES)}
     for kind, totals in (("requests", aggregate_requests(spec)), ("limits", huge)):

@@ -35,6 +35,7 @@ def annotated(annotations: dict[str, str], **spec: Any) -> Document:
     return obj("Pod", "p", {"containers": [CONTAINER], **spec}, meta={"annotations": annotations})
 
 
+SPREAD: Document = {"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}
 RULE: Document = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
 FILE: Document = {"volumeName": "v", "path": "f", "key": "A"}
 SECCOMP = "container.seccomp.security.alpha.kubernetes.io/c"
@@ -150,6 +151,19 @@ REFUSED: list[tuple[str, Document, str]] = [
         "a Windows Pod has no resources of its own",
         pod(os={"name": "windows"}, resources={"claims": [{"name": "a"}]}),
         "spec.resources: Forbidden: may not be set for a windows pod",
+    ),
+    (
+        "keys of labels need a selector, and aren't looked at without one",
+        pod(topologySpreadConstraints=[{**SPREAD, "matchLabelKeys": ["A/B/C"]}]),
+        "spec.topologySpreadConstraints[0].matchLabelKeys: Forbidden: "
+        "must not be specified when labelSelector is not set",
+    ),
+    (
+        "a Pod's claims are looked up although it can't have them as a whole",
+        pod(resources={"claims": [{"name": "a"}]}),
+        "[spec.resources.claims: Forbidden: claims may not be set for Resources at pod-level, "
+        'spec.resources.claims[0]: Not found: "a": '
+        "must be one of the names in pod.spec.resourceClaims which is empty]",
     ),
     (
         "a Pod as a whole has no claims",

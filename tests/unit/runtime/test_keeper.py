@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from testbed.errors import TestbedError
 from testbed.runtime import kept
 from testbed.runtime.hosts import Launch
 from testbed.runtime.kept import KeeperHost, KeptProgram
+from testbed.runtime.logs import SIZE_LIMIT
 from testbed.shell import OWN_TERMINAL, Process
 
 
@@ -91,6 +93,102 @@ def test_what_happens_without_a_control_plane_is_told_to_the_next(directory: Pat
         program = host.adopt_program("uid/c", seen.output, seen.exited)
         await until(lambda: program.code is not None)
         assert (seen.printed, seen.code) == (b"two\n", 5)
+        host.close()
+
+    in_loop(first)
+    in_loop(second)
+
+
+def test_what_a_control_plane_did_not_take_before_it_died_is_told_to_the_next(
+    directory: Path,
+) -> None:
+    async def first(loop: asyncio.AbstractEventLoop) -> None:
+        host = KeeperHost(directory, loop)
+        loop.remove_reader(host._events)  # it is stuck, and then gone
+        launch(host, Seen(), "echo one; exit 5")
+        while select.select([host._events], [], [], 0)[0] == []:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)
+        host.close()
+
+    async def second(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop, resume=True), Seen()
+        host.adopt_program("uid/c", seen.output, seen.exited)
+        await until(lambda: seen.code is not None)
+        assert (seen.printed, seen.code) == (b"one\n", 5)
+        host.close()
+
+    async def third(loop: asyncio.AbstractEventLoop) -> None:
+        host = KeeperHost(directory, loop, resume=True)
+        assert host.programs == {}
+        host.close()
+
+    for body in (first, second, third):
+        in_loop(body)
+
+
+def test_what_a_control_plane_has_taken_is_not_told_again_even_if_the_keeper_was_not_told(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def first(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop), Seen()
+        monkeypatch.setattr(host, "_confirm", lambda: None)
+        launch(host, seen, "echo one; read word; echo $word; sleep 1000", interactive=True)
+        await until(lambda: seen.printed == b"one\n")
+        host.close()
+
+    async def second(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop, resume=True), Seen()
+        program = host.adopt_program("uid/c", seen.output, seen.exited)
+        program.write(b"two\n")
+        await until(lambda: b"two\n" in seen.printed)
+        assert seen.printed == b"two\n"
+        program.kill()
+        await until(lambda: seen.code is not None)
+        host.close()
+
+    in_loop(first)
+    in_loop(second)
+
+
+def test_a_program_waits_for_a_control_plane_that_is_behind(
+    directory: Path, keeper: Process
+) -> None:
+    async def body(loop: asyncio.AbstractEventLoop) -> None:
+        host, seen = KeeperHost(directory, loop), Seen()
+        loop.remove_reader(host._events)
+        flag = directory / "flag"
+        program = launch(host, seen, f"head -c 20000000 /dev/zero; touch {flag}; exit 4")
+        await asyncio.sleep(0.5)
+        assert not flag.exists()
+        loop.add_reader(host._events, host._readable)
+        await until(lambda: program.code is not None)
+        assert (len(seen.printed), seen.code) == (20_000_000, 4)
+        host.close()
+
+    in_loop(body)
+
+
+def test_what_waits_for_a_control_plane_is_bounded(directory: Path, keeper: Process) -> None:
+    async def first(loop: asyncio.AbstractEventLoop) -> None:
+        host, flag = KeeperHost(directory, loop), directory / "flag"
+        wait = f"while [ ! -e {flag} ]; do sleep 0.01; done"
+        launch(host, Seen(), f"{wait}; head -c 60000000 /dev/zero; echo end; exit 6")
+        host.close()
+        flag.touch()
+
+    async def second(loop: asyncio.AbstractEventLoop) -> None:
+        watching = KeeperHost(directory, loop)
+        loop.remove_reader(watching._events)
+        watching._events.close()
+        while watching.ask("state")["programs"]["uid/c"]["pid"]:
+            await asyncio.sleep(0.05)
+        watching._requests.close()
+        host, seen = KeeperHost(directory, loop, resume=True), Seen()
+        host.adopt_program("uid/c", seen.output, seen.exited)
+        await until(lambda: seen.code is not None)
+        assert (seen.printed[-4:], seen.code) == (b"end\n", 6)
+        assert len(seen.printed) <= SIZE_LIMIT
         host.close()
 
     in_loop(first)
