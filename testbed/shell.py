@@ -200,7 +200,9 @@ def spawn(
 
 def wait_for(pidfd: int, seconds: float) -> bool:
     """Wait for the end of the process behind a descriptor of pidfd_open; False if it goes on."""
-    return bool(select.select([pidfd], [], [], seconds)[0])
+    waiting = select.poll()  # select() refuses descriptors above 1023
+    waiting.register(pidfd, select.POLLIN)
+    return bool(waiting.poll(seconds * 1000))
 
 
 def quote(argv: Sequence[str]) -> str:

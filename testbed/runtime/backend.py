@@ -22,12 +22,17 @@ from testbed import shell
 from testbed.api import status
 from testbed.api.documents import Document, name_of, namespace_of
 from testbed.errors import TestbedError
+from testbed.runtime.hosts import RunningProgram
 from testbed.runtime.logs import ContainerLog, LogRequest
 from testbed.runtime.sandbox import Sandbox
 from testbed.runtime.sandboxes import Sandboxes
 
 _STDOUT, _STDERR = 1, 2
 _PIECE = 32768
+#: How much input is offered to a program at once, in bytes.
+_OFFER = 65536
+#: When it is offered again to one that doesn't read (seconds).
+_SOONEST, _LATEST = 0.001, 0.2
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
@@ -80,9 +85,19 @@ class LabPods:
                 yield piece
 
     async def execute(
-        self, pod: Document, container: str, command: Sequence[str], streams: Streams, *, tty: bool
+        self,
+        pod: Document,
+        container: str,
+        command: Sequence[str],
+        streams: Streams,
+        *,
+        tty: bool,
+        stdin: bool,
     ) -> int:
-        """Run a command in the container's namespaces; its exit status, 128 + signal if killed."""
+        """Run a command in the container's namespaces; its exit status, 128 + signal if killed.
+
+        Without `stdin` its input is at its end from the beginning.
+        """
         sandbox = self._running(pod, container)
         before = shell.OWN_TERMINAL if tty else ()
         try:
@@ -92,10 +107,15 @@ class LabPods:
         environment = sandbox.environment_of(container)
         if tty:
             return await _with_terminal(argv, {**environment, "TERM": "xterm"}, streams)
-        return await _with_pipes(argv, environment, streams)
+        return await _with_pipes(argv, environment, streams, stdin=stdin)
 
-    async def attach(self, pod: Document, container: str, streams: Streams, *, tty: bool) -> int:
-        """Show what the container prints from now on, and give it the client's input."""
+    async def attach(
+        self, pod: Document, container: str, streams: Streams, *, tty: bool, stdin: bool
+    ) -> int:
+        """Show what the container prints from now on, and give it the client's input.
+
+        The end of the client's input is the program's only where the container says `stdinOnce`.
+        """
         sandbox = self._running(pod, container)
         log = self._sandboxes.logs.of(_key(pod), container)
         assert log is not None
@@ -104,15 +124,16 @@ class LabPods:
         async def feed() -> None:
             while data := await streams.read():
                 if program is not None:
-                    program.write(data)
-            if program is not None:
+                    await _offer(program, data)
+            if program is not None and _reads_once(pod, container):
                 program.end_input()
 
         async def resize() -> None:
             while program is not None:
                 program.resize(*await streams.resized())
 
-        tasks = [asyncio.create_task(work()) for work in (feed, resize)[: 1 + tty]]
+        wanted = [work for work, asked in ((feed, stdin), (resize, tty)) if asked]
+        tasks = [asyncio.create_task(work()) for work in wanted]
         try:
             await _copy(log, streams)
         finally:
@@ -161,32 +182,54 @@ class LabPods:
         return sandbox
 
 
+async def _offer(program: RunningProgram, data: bytes) -> None:
+    """Give a program input as fast as it reads."""
+    pause = _SOONEST
+    while data and program.code is None:
+        taken = program.write(data[:_OFFER])
+        data = data[taken:]
+        if data:
+            pause = _SOONEST if taken else min(2 * pause, _LATEST)
+            await asyncio.sleep(pause)
+
+
+def _reads_once(pod: Document, container: str) -> bool:
+    spec = pod["spec"]
+    entries = [*spec["containers"], *(spec.get("ephemeralContainers") or ())]
+    return any(entry["name"] == container and entry.get("stdinOnce") for entry in entries)
+
+
 async def _copy(log: ContainerLog, streams: Streams) -> None:
     async with contextlib.aclosing(log.read(_Follow())) as pieces:
         async for piece in pieces:
             await streams.write(piece, _STDOUT)
 
 
-async def _with_pipes(argv: Sequence[str], environment: dict[str, str], streams: Streams) -> int:
-    """Run `argv` with its three streams connected to the client's."""
-    (their_in, our_in), (our_out, their_out), (our_err, their_err) = (os.pipe() for _ in range(3))
+async def _with_pipes(
+    argv: Sequence[str], environment: dict[str, str], streams: Streams, *, stdin: bool
+) -> int:
+    """Run `argv` with its streams connected to the client's; without `stdin` no input."""
+    (our_out, their_out), (our_err, their_err) = os.pipe(), os.pipe()
+    their_in, our_in = os.pipe() if stdin else (os.open(os.devnull, os.O_RDONLY), None)
     try:
         process = shell.spawn(
             argv, output=their_out, errors=their_err, input=their_in, env=environment
         )
     except BaseException:
         for descriptor in (our_in, our_out, our_err):
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
         raise
     finally:
         for descriptor in (their_in, their_out, their_err):
             os.close(descriptor)
-    feeding = asyncio.create_task(_feed(our_in, streams))
+    feeding = None if our_in is None else asyncio.create_task(_feed(our_in, streams))
     try:
         await asyncio.gather(_drain(our_out, streams, _STDOUT), _drain(our_err, streams, _STDERR))
         return await _ended(process)
     finally:
-        feeding.cancel()
+        if feeding is not None:
+            feeding.cancel()
         shell.signal_group(process, signal.SIGKILL)
 
 

@@ -63,7 +63,9 @@ class Checker:
             async with asyncio.timeout(timeout):
                 code = await ended
         except TimeoutError:
-            program.end()
             return f"command timed out: {shell.quote(command)} timed out after {timeout:g}s"
+        finally:
+            if program.code is None:
+                program.end()
         text = b"".join(printed).decode(errors="replace").strip()
         return "" if code == 0 else text or f"command terminated with exit code {code}"

@@ -71,10 +71,7 @@ async def _get(
     opener: SocketOpener, host: str, port: int, path: str, action: Document, secure: bool
 ) -> int:
     """The status of the answer; raises OSError, and ValueError for what isn't HTTP."""
-    headers = {"Host": host_and_port(host, port), "User-Agent": AGENT, "Accept": "*/*"}
-    for header in action.get("httpHeaders") or ():
-        headers[header["name"]] = header.get("value") or ""
-    lines = [f"GET {path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
+    lines = [f"GET {path} HTTP/1.1", *_headers(host_and_port(host, port), action)]
     request = "\r\n".join([*lines, "Connection: close", "", ""]).encode()
     async with connection(opener, host, port) as sock:
         reader, writer = await asyncio.open_connection(
@@ -92,6 +89,29 @@ async def _get(
     if not version.startswith("HTTP/"):
         raise ValueError(version)
     return int(rest.split(" ")[0])
+
+
+def _headers(host: str, action: Document) -> list[str]:
+    """The header's lines: those of the action, and what they leave out.
+
+    Source: pkg/probe/http/request.go, net/http Request.write: one Host and one User-Agent go out,
+    no empty User-Agent or Accept.
+    """
+    asked: dict[str, list[str]] = {}
+    for header in action.get("httpHeaders") or ():
+        asked.setdefault(_canonical(header["name"]), []).append(header.get("value") or "")
+    host = asked.pop("Host", [""])[0] or host
+    agent = asked.pop("User-Agent", [AGENT])[0]
+    accept = asked.pop("Accept", ["*/*"])
+    sent = [("Host", host), *([("User-Agent", agent)] if agent else ())]
+    sent += [("Accept", value) for value in accept if accept[0]]
+    sent += [(name, value) for name, values in asked.items() for value in values]
+    return [f"{name}: {value}" for name, value in sent]
+
+
+def _canonical(name: str) -> str:
+    """A header's name as Go writes it. Source: net/textproto CanonicalMIMEHeaderKey."""
+    return "-".join(word.capitalize() for word in name.split("-"))
 
 
 @asynccontextmanager

@@ -4,9 +4,10 @@ As containers outlive kubelet. It holds the echo applications' sockets and is th
 Pods' programs; what they print waits here while no control plane is connected. It serves a Unix
 socket, which it gets as standard input: a request is a line of JSON (`do`, and the arguments of the
 method of that name), its answer a line `{"result": …}` or `{"error": …}`. A connection that does
-`events` gets from then on what happens, in order: `{"key": …, "printed": base64}`, `{"key": …,
-"line": text}`, `{"key": …, "exited": code}`. An echo's key is its Pod's uid, a program's
-`uid/container`.
+`events` gets from then on what happens, in order: `{"number": …, "key": …, "printed": base64}`,
+`{…, "line": text}`, `{…, "exited": code}`. It says `{"do": "seen", "number": …}`, which has no
+answer, when it has taken the events up to a number; what it hasn't, the next connection gets. An
+echo's key is its Pod's uid, a program's `uid/container`.
 """
 
 from __future__ import annotations
@@ -19,17 +20,14 @@ import os
 import resource
 import signal
 import socket
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.fabric.namespace import in_thread
 from testbed.fabric.syscalls import enter_network
 from testbed.runtime.echo import EchoServer, Identity, SocketOpener
+from testbed.runtime.outbox import Outbox
 from testbed.runtime.programs import Program, launch
-
-#: Events that wait for a control plane; older ones are lost.
-WAITING = 100_000
 
 
 class Keeper:
@@ -40,7 +38,7 @@ class Keeper:
         self._echoes: dict[str, EchoServer] = {}
         self._programs: dict[str, Program] = {}
         self._facts: dict[str, dict[str, Any]] = {}
-        self._waiting: deque[dict[str, Any]] = deque(maxlen=WAITING)
+        self._outbox = Outbox(self._pace)
         self._listener: asyncio.StreamWriter | None = None
 
     def state(self) -> dict[str, Any]:
@@ -48,7 +46,7 @@ class Keeper:
 
         A program whose end nobody has been told of runs, as far as a control plane may know.
         """
-        ended = {e["key"]: {"pid": 0, "environment": {}} for e in self._waiting if "exited" in e}
+        ended = {key: {"pid": 0, "environment": {}} for key in self._outbox.ended()}
         return {
             "echoes": {key: sorted(echo.ports) for key, echo in self._echoes.items()},
             "programs": {**ended, **self._facts},
@@ -64,7 +62,7 @@ class Keeper:
             self._loop,
             Identity(*identity),
             _opener(namespace),
-            lambda line: self._happened(key=key, line=line),
+            lambda line: self._outbox.add(key, line=line),
         )
 
     def listen(self, key: str, ports: Sequence[Sequence[Any]]) -> list[str]:
@@ -91,11 +89,12 @@ class Keeper:
         interactive: bool,
         tty: bool,
     ) -> int:
-        """Start a program; its process id."""
+        """Start a program in the place of any that has the key; its process id."""
+        self.end(key)
         program = launch(
             argv,
             self._loop,
-            lambda data: self._happened(key=key, printed=base64.b64encode(data).decode()),
+            lambda data: self._outbox.add(key, printed=base64.b64encode(data).decode()),
             lambda code: self._exited(key, code),
             environment=environment,
             directory=directory,
@@ -108,17 +107,22 @@ class Keeper:
 
     def _exited(self, key: str, code: int) -> None:
         del self._programs[key], self._facts[key]
-        self._happened(key=key, exited=code)
+        self._outbox.add(key, exited=code)
+
+    def _pace(self, key: str) -> None:
+        """Read what a program prints as fast as the control plane takes it."""
+        if program := self._programs.get(key):
+            program.pause(self._outbox.is_full(key, was=program.is_paused))
 
     def signal(self, key: str, number: int) -> None:
         """Send SIGTERM or SIGKILL to a program; nothing where it has ended."""
         if program := self._programs.get(key):
             program.terminate() if number == signal.SIGTERM else program.kill()
 
-    def write(self, key: str, data: str) -> None:
-        """Give a program input (base64)."""
-        if program := self._programs.get(key):
-            program.write(base64.b64decode(data))
+    def write(self, key: str, data: str) -> int | None:
+        """Give a program input (base64): how many bytes it took; None where it has ended."""
+        program = self._programs.get(key)
+        return program.write(base64.b64decode(data)) if program else None
 
     def end_input(self, key: str) -> None:
         """A program's input is at its end."""
@@ -135,6 +139,7 @@ class Keeper:
         if program := self._programs.pop(key, None):
             del self._facts[key]
             program.end()
+        self._outbox.forget(key)
 
     # the control plane's connections
 
@@ -144,12 +149,17 @@ class Keeper:
             while line := await reader.readline():
                 request = json.loads(line)
                 if request["do"] == "events":
-                    self._listen_to_me(writer)
+                    self._listener = writer
+                    self._outbox.send_to(writer)
+                    continue
+                if request["do"] == "seen":
+                    self._outbox.confirmed(request["number"])
                     continue
                 writer.write(json.dumps(self._answer(request)).encode() + b"\n")
                 await writer.drain()
         if self._listener is writer:
             self._listener = None
+            self._outbox.send_to(None)
         writer.close()
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -159,20 +169,6 @@ class Keeper:
             return {"error": str(error), "missing": True}
         except (OSError, KeyError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
-
-    def _listen_to_me(self, writer: asyncio.StreamWriter) -> None:
-        self._listener = writer
-        while self._waiting:
-            self._tell(writer, self._waiting.popleft())
-
-    def _happened(self, **event: Any) -> None:
-        if self._listener is None or self._listener.is_closing():
-            self._waiting.append(event)
-        else:
-            self._tell(self._listener, event)
-
-    def _tell(self, writer: asyncio.StreamWriter, event: dict[str, Any]) -> None:
-        writer.write(json.dumps(event).encode() + b"\n")
 
 
 def _opener(path: str) -> SocketOpener:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -25,13 +26,18 @@ from testbed.runtime.programs import inner_pid
 log = logging.getLogger(__name__)
 
 SOCKET_NAME, LOG_NAME = "keeper.sock", "keeper.log"
+#: The number of the last event that was taken: it outlives the control plane.
+SEEN_NAME = "keeper.seen"
+#: How long the keeper may take for an answer (seconds).
+PATIENCE = 10.0
 
 
 class KeeperHost:
     """A `Host` (runtime.hosts) whose applications run in the lab's keeper.
 
-    Requests are answered at once and in order, so calls block for them. All methods belong to the
-    event loop's thread. Raises TestbedError where the keeper is gone.
+    Requests are answered at once and in order, so calls block for them: for PATIENCE, then the
+    keeper counts as stuck for as long again. All methods belong to the event loop's thread. Raises
+    TestbedError where the keeper is gone or stuck.
     """
 
     def __init__(
@@ -39,12 +45,16 @@ class KeeperHost:
     ) -> None:
         self._path = directory / SOCKET_NAME
         self._loop = loop
-        self._requests = self._connect()
+        self._requests = self._connect(PATIENCE)
         self._answers = self._requests.makefile("r")
         self._events = self._connect()
         self._pieces = b""
+        self._silent_until = 0.0
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {}
         self._early: dict[str, list[dict[str, Any]]] = {}
+        self._seen = _Seen(directory / SEEN_NAME)
+        if resume:
+            self._requests.sendall(self._seen.message)
         found = self.ask("state") if resume else {"echoes": {}, "programs": {}}
         #: What ran already when this host connected, by key; taken from as it is adopted.
         self.echoes: dict[str, list[Port]] = {
@@ -61,6 +71,7 @@ class KeeperHost:
         """Start the keeper of a lab whose run directory is `directory`; it ends with the fabric."""
         path = directory / SOCKET_NAME
         path.unlink(missing_ok=True)
+        (directory / SEEN_NAME).unlink(missing_ok=True)
         package = str(Path(testbed.__file__).parents[1])
         search = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         with (
@@ -77,8 +88,9 @@ class KeeperHost:
                 env={**marks_of(lab), "PYTHONPATH": search},
             )
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, timeout: float | None = None) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout)
         try:
             connection.connect(str(self._path))
         except OSError as error:
@@ -88,9 +100,14 @@ class KeeperHost:
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Have the keeper do `verb`; its result. Raises FileNotFoundError, TestbedError."""
+        if self._loop.time() < self._silent_until:
+            raise TestbedError(f"keeper {self._path} doesn't answer")
         try:
             self._requests.sendall(json.dumps({"do": verb, **arguments}).encode() + b"\n")
             line = self._answers.readline()
+        except TimeoutError:
+            self._start_over()
+            raise TestbedError(f"keeper {self._path} doesn't answer {verb}") from None
         except OSError as error:
             raise TestbedError(f"keeper {self._path}: {error.strerror}") from None
         if not line:
@@ -101,6 +118,14 @@ class KeeperHost:
         if "error" in answer:
             raise TestbedError(f"keeper: {answer['error']}")
         return answer["result"]
+
+    def _start_over(self) -> None:
+        """A late answer must not be taken for that of the next request: connect again."""
+        self._silent_until = self._loop.time() + PATIENCE
+        self._answers.close()
+        self._requests.close()
+        self._requests = self._connect(PATIENCE)
+        self._answers = self._requests.makefile("r")
 
     # Host
 
@@ -178,7 +203,7 @@ class KeeperHost:
 
     def _readable(self) -> None:
         try:
-            data = self._events.recv(1 << 20)
+            data = self._events.recv(1 << 18)
         except BlockingIOError:
             return
         except OSError:
@@ -189,7 +214,19 @@ class KeeperHost:
             return
         *lines, self._pieces = (self._pieces + data).split(b"\n")
         for line in lines:
-            self._deliver(json.loads(line))
+            event = json.loads(line)
+            if event["number"] > self._seen.number:
+                self._deliver(event)
+                self._seen.number = event["number"]
+        if lines:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """Tell the keeper what has been taken; the next time says it too."""
+        try:
+            self._events.send(self._seen.message)
+        except OSError:
+            return
 
     def _deliver(self, event: dict[str, Any]) -> None:
         taker = self._takers.get(event["key"])
@@ -202,8 +239,37 @@ class KeeperHost:
         """Leave the keeper; what runs there goes on."""
         self._loop.remove_reader(self._events)
         self._events.close()
+        self._seen.close()
         self._answers.close()
         self._requests.close()
+
+
+class _Seen:
+    """The number of the last event that was taken, in a file that a killed process leaves right."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, 8)
+            self._memory = mmap.mmap(descriptor, 8)
+        finally:
+            os.close(descriptor)
+
+    @property
+    def number(self) -> int:
+        return int.from_bytes(self._memory[:], "big")
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._memory[:] = number.to_bytes(8, "big")
+
+    @property
+    def message(self) -> bytes:
+        """What tells the keeper."""
+        return json.dumps({"do": "seen", "number": self.number}).encode() + b"\n"
+
+    def close(self) -> None:
+        self._memory.close()
 
 
 class KeptEcho:
@@ -261,9 +327,12 @@ class KeptProgram:
         self.code = code
         self._exited(code)
 
-    def write(self, data: bytes) -> None:
-        """Give it input; nothing where it takes none."""
-        self._host.ask("write", key=self._key, data=base64.b64encode(data).decode())
+    def write(self, data: bytes) -> int:
+        """Give it input; how many bytes of it are taken (see Program.write)."""
+        taken: int | None = self._host.ask(
+            "write", key=self._key, data=base64.b64encode(data).decode()
+        )
+        return len(data) if taken is None else taken
 
     def end_input(self) -> None:
         """Its input is at its end."""

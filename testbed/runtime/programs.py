@@ -15,8 +15,10 @@ from pathlib import Path
 from testbed import shell
 
 _PIECE = 65536
-#: When input for a full terminal is tried again (seconds).
-_RETRY = 0.02
+#: How much of what a program printed last is taken: as much as the largest pipe holds (bytes).
+_LAST = 1 << 20
+#: How long `end` waits for one that was killed (seconds).
+_PATIENCE = 1.0
 
 
 class Program:
@@ -45,9 +47,12 @@ class Program:
         self._input = input
         #: Its exit code, once it has ended.
         self.code: int | None = None
+        self.is_paused = False
         self._pidfd = os.pidfd_open(process.pid)
         loop.add_reader(self._pidfd, self._ended)
         os.set_blocking(printed, False)
+        if input is not None:
+            os.set_blocking(input, False)
         loop.add_reader(printed, self._readable)
 
     @property
@@ -55,16 +60,20 @@ class Program:
         """The process that is number 1 inside the Pod; None where it is gone."""
         return inner_pid(self.pid)
 
-    def write(self, data: bytes) -> None:
-        """Give it input; nothing where it takes none."""
+    def write(self, data: bytes) -> int:
+        """Give it input; how many bytes of it are taken, all where it wants none.
+
+        It waits for nobody: fewer are taken while the program doesn't read.
+        """
         if self._input is None:
-            return
+            return len(data)
         try:
-            left = data[os.write(self._input, data) :]
-        except BlockingIOError:  # its terminal is full
-            left = data
-        if left:
-            self._loop.call_later(_RETRY, self.write, left)
+            return os.write(self._input, data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # the program has closed its input
+            self._close_input()
+            return len(data)
 
     def end_input(self) -> None:
         """Its input is at its end; that of a terminal never is."""
@@ -76,6 +85,15 @@ class Program:
         if self._tty and self._input is not None:
             size = struct.pack("HHHH", rows, columns, 0, 0)
             fcntl.ioctl(self._input, termios.TIOCSWINSZ, size)
+
+    def pause(self, paused: bool) -> None:
+        """Leave what it prints where it is, so that it has to wait, or read on."""
+        if paused is not self.is_paused and self._printed >= 0:
+            self.is_paused = paused
+            if paused:
+                self._loop.remove_reader(self._printed)
+            else:
+                self._loop.add_reader(self._printed, self._readable)
 
     def _close_input(self) -> None:
         if self._input is not None:
@@ -115,17 +133,17 @@ class Program:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         code = self._process.wait()
-        while self._printed >= 0:
-            before = self._printed
+        left = _LAST
+        while self._printed >= 0 and left > 0:
             try:
                 data = self._read()
             except BlockingIOError:
-                self._close_output()  # a descendant outside the Pod still holds the pipe
+                break  # a descendant outside the Pod still holds the pipe
+            if not data:
                 break
-            if data:
-                self._output(data)
-            elif self._printed == before:
-                self._close_output()
+            self._output(data)
+            left -= len(data)
+        self._close_output()
         self._close_input()
         self.code = code if code >= 0 else 128 - code
         return self.code
@@ -152,9 +170,16 @@ class Program:
         shell.signal_group(self._process, signal.SIGKILL)
 
     def end(self) -> None:
-        """End it at once and wait; nothing is told any more."""
+        """End it at once and wait, not for long; nothing is told any more.
+
+        One that the kernel holds on to is taken when it lets go.
+        """
+        self._exited = lambda code: None
         self.kill()
-        self._reap()
+        if shell.wait_for(self._pidfd, _PATIENCE):
+            self._reap()
+        else:
+            self._close_output()
 
 
 def inner_pid(pid: int) -> int | None:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from testbed.api.documents import Document
-from testbed.api.gojson import GoStruct
 from testbed.api.status import FieldError
 from testbed.api.validation.environment import environment
 from testbed.api.validation.mounts import devices, mounts
@@ -23,7 +22,7 @@ from testbed.api.validation.volumes import PULL_POLICIES
 MAX_RESTART_RULES = 20
 MAX_EXIT_CODES = 255
 
-_POLICIES = ("Always", "OnFailure", "Never")
+_POLICIES = ("Always", "Never", "OnFailure")
 _RULE_ACTIONS = ("Restart", "RestartAllContainers")
 _RESIZABLE = ("cpu", "memory")
 _RESIZE_POLICIES = ("NotRequired", "RestartContainer")
@@ -80,7 +79,10 @@ def init_containers(spec: Document, path: str, context: Context) -> list[FieldEr
     for i, entry in enumerate(spec.get("initContainers", ())):
         where = f"{path}.initContainers[{i}]"
         errors += _common(entry, where, context)
-        errors += _restarts(entry, where)
+        if "restartPolicy" in entry or not entry.get("restartPolicyRules"):
+            errors += _restarts(entry, where)
+        else:
+            errors.append(_policy_missing(where))
         errors += _unique(entry, where, names)
         if entry.get("name"):
             names.add(entry["name"])
@@ -94,10 +96,7 @@ def init_containers(spec: Document, path: str, context: Context) -> list[FieldEr
                 for name in ("lifecycle", *PROBES)
                 if name in entry
             ]
-        if entry.get("resizePolicy") and not sidecar:
-            shown = [_go_resize(policy) for policy in entry["resizePolicy"]]
-            words = "must not be set for init containers"
-            errors.append(FieldError.invalid(f"{where}.resizePolicy", shown, words))
+            errors += _restarts_to_resize(entry.get("resizePolicy", ()), f"{where}.resizePolicy")
     return errors
 
 
@@ -182,15 +181,24 @@ def _resizes(entries: Sequence[Document], path: str, context: Context) -> list[F
         errors += one_of(path, name, _RESIZABLE)
         errors += one_of(path, policy, _RESIZE_POLICIES)
         if context.restart_policy == "Never" and policy != "NotRequired":
-            words = "must be 'NotRequired' when `restartPolicy` is 'Never'"
+            words = "must be 'NotRequired' when pod `restartPolicy` is 'Never'"
             errors.append(FieldError.invalid(path, policy, words))
     return errors
 
 
-def _go_resize(policy: Document) -> GoStruct:
-    return GoStruct(
-        ResourceName=policy.get("resourceName", ""), RestartPolicy=policy.get("restartPolicy", "")
-    )
+def _restarts_to_resize(entries: Sequence[Document], path: str) -> list[FieldError]:
+    """An init container that ends by itself isn't restarted to be resized."""
+    words = "must not be set to 'RestartContainer' for non-sidecar initContainers"
+    return [
+        FieldError.invalid(f"{path}[{j}].restartPolicy", "RestartContainer", words)
+        for j, entry in enumerate(entries)
+        if entry.get("restartPolicy") == "RestartContainer"
+    ]
+
+
+def _policy_missing(where: str) -> FieldError:
+    words = "must specify restartPolicy when restart rules are used"
+    return FieldError.required(f"{where}.restartPolicy", words)
 
 
 def _restarts(entry: Document, where: str) -> list[FieldError]:
@@ -198,8 +206,7 @@ def _restarts(entry: Document, where: str) -> list[FieldError]:
     policy, rules = entry.get("restartPolicy"), entry.get("restartPolicyRules", ())
     errors: list[FieldError] = []
     if policy is None and rules:
-        words = "must specify restartPolicy when restart rules are used"
-        errors.append(FieldError.required(f"{where}.restartPolicy", words))
+        errors.append(_policy_missing(where))
     elif policy is not None and policy not in _POLICIES:
         errors.append(FieldError.not_supported(f"{where}.restartPolicy", policy, _POLICIES))
     path = f"{where}.restartPolicyRules"

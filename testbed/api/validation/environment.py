@@ -11,12 +11,13 @@ from testbed.api.validation.names import (
     each,
     environment_name,
 )
-from testbed.api.validation.paths import unreserved_path
+from testbed.api.validation.paths import no_backsteps
 from testbed.api.validation.references import (
     VARIABLE_FIELDS,
     field_reference,
     resource_reference,
 )
+from testbed.api.validation.windows import containers_with_paths
 
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
 
@@ -35,16 +36,18 @@ def file_volumes(spec: Document, path: str) -> list[FieldError]:
     """Files with variables are in empty directories that the Pod has."""
     known = {volume.get("name", ""): volume for volume in spec.get("volumes", ())}
     errors: list[FieldError] = []
-    for kind in ("containers", "initContainers", "ephemeralContainers"):
-        for i, container in enumerate(spec.get(kind, ())):
-            for j, variable in enumerate(container.get("env", ())):
-                name = variable.get("valueFrom", {}).get("fileKeyRef", {}).get("volumeName")
-                where = f"{path}.{kind}[{i}].env[{j}].valueFrom.fileKeyRef.volumeName"
-                if name and name not in known:
-                    errors.append(FieldError.not_found(where, name))
-                elif name and "emptyDir" not in known[name]:
-                    words = "referenced volume must be of type emptyDir"
-                    errors.append(FieldError.invalid(where, name, words))
+    for container, at in containers_with_paths(spec, path):
+        for j, variable in enumerate(container.get("env", ())):
+            source = variable.get("valueFrom", {})
+            if "fileKeyRef" not in source:
+                continue
+            name = source["fileKeyRef"].get("volumeName", "")
+            where = f"{at}.env[{j}].valueFrom.fileKeyRef.volumeName"
+            if name not in known:
+                errors.append(FieldError.not_found(where, name))
+            elif "emptyDir" not in known[name]:
+                words = "referenced volume must be of type emptyDir"
+                errors.append(FieldError.invalid(where, name, words))
     return errors
 
 
@@ -104,7 +107,7 @@ def _file_ref(reference: Document, path: str) -> list[FieldError]:
         errors += each(f"{path}.volumeName", reference["volumeName"], dns_label)
     if not reference.get("path"):
         return [*errors, FieldError.required(f"{path}.path")]
-    return errors + unreserved_path(reference["path"], f"{path}.path")
+    return errors + no_backsteps(reference["path"], f"{path}.path")
 
 
 def _from_source(source: Document, path: str, i: int) -> list[FieldError]:

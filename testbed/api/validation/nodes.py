@@ -9,22 +9,8 @@ from testbed.api.status import FieldError
 from testbed.api.validation import meta
 from testbed.api.validation.addresses import legacy_cidr
 from testbed.api.validation.names import NOT_NEGATIVE, dns_subdomain, label_key
+from testbed.api.validation.resources import COUNTED
 from testbed.api.validation.scheduling import taints
-
-#: Resources that are counted.
-_COUNTED = frozenset(
-    {
-        "configmaps",
-        "persistentvolumeclaims",
-        "pods",
-        "replicationcontrollers",
-        "resourcequotas",
-        "secrets",
-        "services",
-        "services.loadbalancers",
-        "services.nodeports",
-    }
-)
 
 
 def create(document: Document) -> list[FieldError]:
@@ -51,7 +37,7 @@ def _amounts(status: Document) -> list[FieldError]:
 def _is_counted(resource: str) -> bool:
     """A number of objects or of devices; devices have a domain that isn't Kubernetes' own."""
     if "/" not in resource or "kubernetes.io/" in resource:
-        return resource in _COUNTED
+        return resource in COUNTED
     return not resource.startswith("requests.") and not label_key(f"requests.{resource}")
 
 

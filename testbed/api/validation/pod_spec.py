@@ -103,6 +103,7 @@ def pod_spec(spec: Document, path: str, owner: Owner) -> list[FieldError]:
     errors += spread_constraints(constraints, f"{path}.topologySpreadConstraints")
     errors += host_process(spec, path)
     errors += own_users(spec, path)
+    errors += _hostname_override(spec, f"{path}.hostnameOverride")
     errors += _names(spec, path)
     errors += tolerations(spec.get("tolerations", ()), f"{path}.tolerations")
     errors += _host_aliases(spec, f"{path}.hostAliases")
@@ -183,7 +184,7 @@ def _names(spec: Document, path: str) -> list[FieldError]:
     for name in ("hostname", "subdomain"):
         if spec.get(name):
             errors += each(f"{path}.{name}", spec[name], dns_label)
-    return errors + _hostname_override(spec, f"{path}.hostnameOverride")
+    return errors
 
 
 def _hostname_override(spec: Document, path: str) -> list[FieldError]:
@@ -191,14 +192,14 @@ def _hostname_override(spec: Document, path: str) -> list[FieldError]:
     name = spec.get("hostnameOverride")
     if name is None:
         return []
-    errors = each(path, name, dns_subdomain)
+    errors = [
+        FieldError.forbidden(path, f"may not be specified when {other} is true")
+        for other in ("setHostnameAsFQDN", "hostNetwork")
+        if spec.get(other)
+    ]
     if len(name.encode()) > MAX_HOSTNAME:
         errors.append(FieldError.too_long(path, MAX_HOSTNAME))
-    for other in ("setHostnameAsFQDN", "hostNetwork"):
-        if spec.get(other):
-            words = f"may not be specified when `{other}` is true"
-            errors.append(FieldError.forbidden(path, words))
-    return errors
+    return errors + each(path, name, dns_subdomain)
 
 
 def _host_aliases(spec: Document, path: str) -> list[FieldError]:

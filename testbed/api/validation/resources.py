@@ -37,7 +37,7 @@ _STANDARD_RESOURCES = (
     "storage",
 )
 #: Resources that are counted in whole numbers.
-_COUNTED = (
+COUNTED = (
     "configmaps",
     "persistentvolumeclaims",
     "pods",
@@ -69,24 +69,36 @@ def pod_resources(spec: Document, path: str) -> list[FieldError]:
     value: Document | None = spec.get("resources")
     if value is None:
         return []
+    if spec.get("os", {}).get("name") == "windows":
+        return [FieldError.forbidden(path, "may not be set for a windows pod")]
     errors: list[FieldError] = []
     if "claims" in value:
-        words = "claims cannot be set for Resources at pod-level"
+        words = "claims may not be set for Resources at pod-level"
         errors.append(FieldError.forbidden(f"{path}.claims", words))
     errors += amounts(value, path, is_pod=True)
+    known = [entry["name"] for entry in spec.get("resourceClaims", ()) if entry.get("name")]
+    errors += _claims(value.get("claims", ()), f"{path}.claims", known)
     limits: Document = value.get("limits", {})
-    for name, total in sorted(aggregate_requests(spec).items()):
-        asked = value.get("requests", {}).get(name, "0")
-        if total[0] > quantity.parse(asked)[0]:
-            shown = quantity.written(*total)
-            words = f"must be greater than or equal to aggregate container requests of {shown}"
-            errors.append(FieldError.invalid(f"{path}.requests[{name}]", asked, words))
+    huge = {k: v for k, v in aggregate_limits(spec).items() if k.startswith(_HUGE_PAGES)}
+    for kind, totals in (("requests", aggregate_requests(spec)), ("limits", huge)):
+        errors += _covers(value.get(kind, {}), totals, kind, path)
     for i, container in enumerate(spec.get("containers", ())):
         for name, limit in sorted(container.get("resources", {}).get("limits", {}).items()):
             if name in limits and quantity.parse(limit)[0] > quantity.parse(limits[name])[0]:
                 words = f"must be less than or equal to pod limits of {limits[name]}"
                 where = f"{path}.containers[{i}][{name}].limits"
                 errors.append(FieldError.invalid(where, limit, words))
+    return errors
+
+
+def _covers(own: Document, totals: Amounts, kind: str, path: str) -> list[FieldError]:
+    """What a Pod has of a resource is enough for what its containers have together."""
+    errors: list[FieldError] = []
+    for name, total in sorted(totals.items()):
+        if name in own and total[0] > quantity.parse(own[name])[0]:
+            shown = quantity.written(*total)
+            words = f"must be greater than or equal to aggregate container {kind} of {shown}"
+            errors.append(FieldError.invalid(f"{path}.{kind}[{name}]", own[name], words))
     return errors
 
 
@@ -164,7 +176,7 @@ def _amount(name: str, amount: str, path: str) -> list[FieldError]:
     value = quantity.parse(amount)[0]
     if value < 0:
         errors.append(FieldError.invalid(path, amount, NOT_NEGATIVE))
-    counted = name in _COUNTED or _extended(name)
+    counted = name in COUNTED or _extended(name)
     if counted and value != value.to_integral_value():
         errors.append(FieldError.invalid(path, amount, "must be an integer"))
     return errors

@@ -123,24 +123,15 @@ def _spread_constraint(entry: Document, later: Sequence[Document], where: str) -
         policy = entry.get(name)
         if policy is not None and policy not in ("Honor", "Ignore"):
             errors.append(FieldError.not_supported(f"{where}.{name}", policy, ("Honor", "Ignore")))
-    errors += _match_keys(entry, f"{where}.matchLabelKeys")
+    errors += _label_keys(entry, where)
     return errors + meta.label_selector(entry.get("labelSelector", {}), f"{where}.labelSelector")
 
 
-def _match_keys(entry: Document, path: str) -> list[FieldError]:
-    """Labels of the Pod itself that have joined the selector."""
-    keys, selector = entry.get("matchLabelKeys", ()), entry.get("labelSelector")
-    errors: list[FieldError] = []
-    if keys and selector is None:
-        words = "must not be specified when labelSelector is not set"
-        errors.append(FieldError.forbidden(path, words))
-    for i, key in enumerate(keys):
-        errors += each(f"{path}[{i}]", key, label_key)
-    return errors + _named_twice(keys, selector, path)
-
-
 def _named_twice(keys: Sequence[str], selector: Document | None, path: str) -> list[FieldError]:
-    """Keys that the selector has besides the requirement that was made of them."""
+    """Keys that the selector has besides the requirement that was made of them.
+
+    The index is the key's, behind the path of what has the keys, as Kubernetes writes it.
+    """
     places = {key: i for i, key in enumerate(keys)}
     seen = set((selector or {}).get("matchLabels", {}))
     errors = []

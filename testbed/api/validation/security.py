@@ -14,7 +14,7 @@ from testbed.api.gojson import GoStruct
 from testbed.api.status import FieldError
 from testbed.api.validation.names import Messages, in_range
 from testbed.api.validation.profiles import app_armor, go_profile, seccomp
-from testbed.api.validation.windows import windows_options
+from testbed.api.validation.windows import containers_with_paths, windows_options
 
 MAX_ID = 2**31 - 1
 MAX_SYSCTL_LENGTH = 253
@@ -23,7 +23,7 @@ _SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?
 _POLICIES = {
     "fsGroupChangePolicy": ("Always", "OnRootMismatch"),
     "supplementalGroupsPolicy": ("Merge", "Strict"),
-    "seLinuxChangePolicy": ("MountOption", "Recursive"),
+    "seLinuxChangePolicy": ("Recursive",),  # MountOption waits for the gate SELinuxMount
 }
 #: Prefixes of the sysctls that belong to the IPC namespace.
 _IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
@@ -80,12 +80,18 @@ def _policy(context: Document, path: str, name: str) -> list[FieldError]:
 
 
 def own_users(spec: Document, path: str) -> list[FieldError]:
-    """A Pod with a user namespace of its own shares no other namespace with its node."""
+    """A Pod with users of its own shares no other namespace with its node, nor has it devices."""
     if spec.get("hostUsers") is not False:
         return []
-    words = "when `pod.Spec.HostUsers` is false"
+    words = "when `hostUsers` is false"
     pairs = (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
-    return [FieldError.forbidden(f"{path}.{name}", words) for key, name in pairs if spec.get(key)]
+    shared = [f"{path}.{name}" for key, name in pairs if spec.get(key)]
+    devices = [
+        f"{where}.volumeDevices"
+        for container, where in containers_with_paths(spec, path)
+        if container.get("volumeDevices")
+    ]
+    return [FieldError.forbidden(where, words) for where in (*shared, *devices)]
 
 
 def _ids(context: Document, path: str, names: Iterable[str]) -> list[FieldError]:

@@ -178,11 +178,11 @@ def storage_os(source: Document, path: str) -> list[FieldError]:
 
 
 def csi(source: Document, path: str) -> list[FieldError]:
-    errors = required("driver")(source, path)
     driver = source.get("driver", "")
+    errors = [] if driver else [FieldError.required(f"{path}.driver")]
     if len(driver.encode()) > 63:
         errors.append(FieldError.too_long(f"{path}.driver", 63))
-    words = dns_subdomain(driver.lower())
+    words = dns_subdomain(driver.lower()) if driver else []
     errors += [FieldError.invalid(f"{path}.driver", driver, message) for message in words]
     if "nodePublishSecretRef" in source:
         name = source["nodePublishSecretRef"].get("name", "")

@@ -153,7 +153,7 @@ def operating_system(spec: Document, path: str) -> list[FieldError]:
         return []
     name = system.get("name", "")
     if not name:
-        return [FieldError.required(f"{path}.os.name", "cannot be empty")]
+        return [FieldError.required(f"{path}.os.name")]
     if name == "linux":
         return _linux(spec, path)
     if name == "windows":

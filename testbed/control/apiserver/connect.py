@@ -49,14 +49,17 @@ class Connector:
 
     async def _exec(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:
         container = container_of(pod, call.query)
-        tty = flag(call.query, "tty")
+        tty, stdin = flag(call.query, "tty"), flag(call.query, "stdin")
         if call.target.subresource == "attach":
-            return await _serve(call, lambda streams: pods.attach(pod, container, streams, tty=tty))
+            return await _serve(
+                call, lambda streams: pods.attach(pod, container, streams, tty=tty, stdin=stdin)
+            )
         command = call.request.query.getall("command", [])
         if not command:
             raise status.bad_request("you must specify at least one command for the container")
         return await _serve(
-            call, lambda streams: pods.execute(pod, container, command, streams, tty=tty)
+            call,
+            lambda streams: pods.execute(pod, container, command, streams, tty=tty, stdin=stdin),
         )
 
     async def _log(self, call: Call, pods: PodBackend, pod: Document) -> web.StreamResponse:

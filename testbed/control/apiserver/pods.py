@@ -46,11 +46,20 @@ class PodBackend(Protocol):
         """The log's bytes, in pieces; ends with the log unless it is followed."""
 
     async def execute(
-        self, pod: Document, container: str, command: Sequence[str], streams: Streams, *, tty: bool
+        self,
+        pod: Document,
+        container: str,
+        command: Sequence[str],
+        streams: Streams,
+        *,
+        tty: bool,
+        stdin: bool,
     ) -> int:
         """Run `command` in the container; returns its exit status."""
 
-    async def attach(self, pod: Document, container: str, streams: Streams, *, tty: bool) -> int:
+    async def attach(
+        self, pod: Document, container: str, streams: Streams, *, tty: bool, stdin: bool
+    ) -> int:
         """Join the container's own process; returns its exit status."""
 
     async def dial(

@@ -6,7 +6,6 @@ Source: kubelet pkg/cri-client streaming remotecommand/httpstream.go (v4.channel
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from testbed.control.apiserver import upgrade
 from testbed.control.apiserver.encoding import encode
+from testbed.control.apiserver.incoming import Incoming
 from testbed.control.apiserver.pods import STDERR, STDOUT, Streams
 from testbed.control.apiserver.requests import flag
 from testbed.control.apiserver.spdy import (
@@ -26,7 +26,7 @@ from testbed.control.apiserver.spdy import (
     Frame,
     FrameError,
 )
-from testbed.control.apiserver.websocket import INPUT_WAITING, result_of
+from testbed.control.apiserver.websocket import result_of
 
 VERSIONS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 #: Seconds in which a client opens its streams. Source: DefaultStreamCreationTimeout.
@@ -37,36 +37,24 @@ LEAVING_SECONDS = 5.0
 PIECES_OF_SIZES = 4096
 
 
-class SpdyStreams:
+class SpdyStreams(Incoming):
     """The client's end of an exec: a `Streams` over one SPDY connection."""
 
     def __init__(self, link: upgrade.Link, wanted: frozenset[str]) -> None:
+        super().__init__(ended="stdin" not in wanted)
         self._link = link
         self._codec = Codec()
         self._wanted = wanted
         self._names: dict[int, str] = {}
         self._numbers: dict[str, int] = {}
-        self._input: asyncio.Queue[bytes] = asyncio.Queue(INPUT_WAITING)
-        self._sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
         self._size_text = b""
-        self._ended = "stdin" not in wanted
         #: Set once the client has opened every stream that its request asks for.
         self.opened = asyncio.Event()
-
-    async def read(self) -> bytes:
-        if self._ended:
-            return b""
-        data = await self._input.get()
-        self._ended = not data
-        return data
 
     async def write(self, data: bytes, stream: int = STDOUT) -> None:
         number = self._numbers.get("stderr" if stream == STDERR else "stdout")
         if data and number is not None:
             await self._link.send(self._codec.data(number, data))
-
-    async def resized(self) -> tuple[int, int]:
-        return await self._sizes.get()
 
     async def finish(self, report: bytes) -> None:
         """End every stream, the one of errors with `report`."""
@@ -82,7 +70,7 @@ class SpdyStreams:
                 if frame.type == GOAWAY:
                     break
                 await self._take(frame)
-        await self._input.put(b"")
+        await self.take_input(b"")
 
     async def _take(self, frame: Frame) -> None:
         if frame.type == PING:
@@ -98,9 +86,9 @@ class SpdyStreams:
                 self.opened.set()
         elif self._names.get(frame.stream) == "stdin" and frame.type in (0, RST_STREAM):
             if frame.data and frame.type == 0:
-                await self._input.put(frame.data)
+                await self.take_input(frame.data)
             if frame.type == RST_STREAM or frame.flags & FIN:
-                await self._input.put(b"")
+                await self.take_input(b"")
         elif self._names.get(frame.stream) == "resize" and frame.type == 0:
             self._resize(frame.data)
 
@@ -110,8 +98,7 @@ class SpdyStreams:
         while b"}" in self._size_text:
             text, _, self._size_text = self._size_text.partition(b"}")
             with suppress(ValueError, KeyError, TypeError):
-                size = json.loads(text + b"}")
-                self._sizes.put_nowait((int(size["Width"]), int(size["Height"])))
+                self.take_size(text + b"}")
 
 
 async def serve(

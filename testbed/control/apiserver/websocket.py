@@ -6,40 +6,28 @@ Source: apimachinery pkg/util/remotecommand (v5.channel.k8s.io), KEP-4006.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiohttp import WSMessage, WSMsgType, web
 
 from testbed.api import status
 from testbed.api.documents import Document
 from testbed.control.apiserver.encoding import encode
+from testbed.control.apiserver.incoming import Incoming
 from testbed.control.apiserver.pods import CLOSE, ERROR, RESIZE, STDIN, STDOUT, Streams
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 #: Longest message that is read. Source: DefaultMaxPayloadBytes of golang.org/x/net/websocket.
 MESSAGE_LIMIT = 32 << 20
-#: Sizes of a terminal that wait to be looked at; of more the newest are kept.
-SIZES_WAITING = 16
-#: Input that may wait for a slow program before the client is slowed down, in messages.
-INPUT_WAITING = 64
 
 
-class Channels:
+class Channels(Incoming):
     """The client's end of an exec: a `Streams` over one WebSocket."""
 
     def __init__(self, socket: web.WebSocketResponse) -> None:
+        super().__init__()
         self._socket = socket
-        self._input: asyncio.Queue[bytes] = asyncio.Queue(INPUT_WAITING)
-        self._sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue(SIZES_WAITING)
-        self._ended = False
-
-    async def read(self) -> bytes:
-        if self._ended:
-            return b""
-        data = await self._input.get()
-        self._ended = not data
-        return data
 
     async def write(self, data: bytes, stream: int = STDOUT) -> None:
         if self._socket.closed:
@@ -47,30 +35,22 @@ class Channels:
         if data:
             await self._socket.send_bytes(bytes((stream,)) + data)
 
-    async def resized(self) -> tuple[int, int]:
-        return await self._sizes.get()
-
     async def receive(self) -> None:
         """Take the client's messages until it leaves; then the input has ended."""
         async for message in self._socket:
             if message.type in (WSMsgType.BINARY, WSMsgType.TEXT) and message.data:
                 data = bytes_of(message)
                 await self._take(data[0], data[1:])
-        await self._input.put(b"")
+        await self.take_input(b"")
 
     async def _take(self, channel: int, data: bytes) -> None:
         if channel == STDIN and data:
-            await self._input.put(data)
+            await self.take_input(data)
         elif channel == CLOSE and data[:1] == bytes((STDIN,)):
-            await self._input.put(b"")
+            await self.take_input(b"")
         elif channel == RESIZE:
-            try:
-                size = json.loads(data)
-                if self._sizes.full():
-                    self._sizes.get_nowait()
-                self._sizes.put_nowait((int(size["Width"]), int(size["Height"])))
-            except (ValueError, KeyError, TypeError):
-                return
+            with suppress(ValueError, KeyError, TypeError):
+                self.take_size(data)
 
 
 def bytes_of(message: WSMessage) -> bytes:

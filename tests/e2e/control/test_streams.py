@@ -35,7 +35,14 @@ class Backend:
             yield line.encode()
 
     async def execute(
-        self, pod: Document, container: str, command: Sequence[str], streams: Streams, *, tty: bool
+        self,
+        pod: Document,
+        container: str,
+        command: Sequence[str],
+        streams: Streams,
+        *,
+        tty: bool,
+        stdin: bool,
     ) -> int:
         if command[0] == "fail":
             await streams.write(b"no\n", STDERR)
@@ -47,7 +54,9 @@ class Backend:
             await streams.write(data)
         return 0
 
-    async def attach(self, pod: Document, container: str, streams: Streams, *, tty: bool) -> int:
+    async def attach(
+        self, pod: Document, container: str, streams: Streams, *, tty: bool, stdin: bool
+    ) -> int:
         await streams.write(b"attached\n")
         return 0
 

@@ -35,6 +35,7 @@ def annotated(annotations: dict[str, str], **spec: Any) -> Document:
     return obj("Pod", "p", {"containers": [CONTAINER], **spec}, meta={"annotations": annotations})
 
 
+SPREAD: Document = {"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}
 RULE: Document = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
 FILE: Document = {"volumeName": "v", "path": "f", "key": "A"}
 SECCOMP = "container.seccomp.security.alpha.kubernetes.io/c"
@@ -91,10 +92,83 @@ REFUSED: list[tuple[str, Document, str]] = [
         f"{C}.restartPolicyRules: Too many: 21: must have at most 20 items",
     ),
     (
-        "only a sidecar can be resized",
-        init(resizePolicy=[{"resourceName": "cpu", "restartPolicy": "NotRequired"}]),
-        f'{INIT}.resizePolicy: Invalid value: [{{"ResourceName":"cpu",'
-        '"RestartPolicy":"NotRequired"}]: must not be set for init containers',
+        "only a sidecar is restarted to be resized",
+        init(resizePolicy=[{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]),
+        f'{INIT}.resizePolicy[0].restartPolicy: Invalid value: "RestartContainer": '
+        "must not be set to 'RestartContainer' for non-sidecar initContainers",
+    ),
+    (
+        "the rules of an init container without a policy aren't looked at",
+        init(restartPolicyRules=[{"action": "Stop"}]),
+        f"{INIT}.restartPolicy: Required value: "
+        "must specify restartPolicy when restart rules are used",
+    ),
+    (
+        "a container's own restart policy is a known one",
+        pod({"restartPolicy": "Sometimes"}),
+        f'{C}.restartPolicy: Unsupported value: "Sometimes": '
+        'supported values: "Always", "Never", "OnFailure"',
+    ),
+    (
+        "a Pod with users of its own has no network of its node and no devices",
+        pod(
+            {"volumeDevices": [{"name": "v", "devicePath": "/d"}]},
+            hostUsers=False,
+            hostNetwork=True,
+            volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "v"}}],
+        ),
+        "[spec.hostNetwork: Forbidden: when `hostUsers` is false, "
+        f"{C}.volumeDevices: Forbidden: when `hostUsers` is false]",
+    ),
+    (
+        "a hostname in place of the Pod's own is a short name of a Pod with a network of its own",
+        pod(hostnameOverride="A", hostNetwork=True, setHostnameAsFQDN=True, nodeName="N"),
+        "[spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true, "
+        "spec.hostnameOverride: Forbidden: may not be specified when hostNetwork is true, "
+        'spec.hostnameOverride: Invalid value: "A": <SD>, '
+        'spec.nodeName: Invalid value: "N": <SD>]',
+    ),
+    (
+        "a file with variables is below its volume",
+        pod(
+            {"env": [{"name": "A", "valueFrom": {"fileKeyRef": {**FILE, "path": "/a/../b"}}}]},
+            volumes=[{"name": "v", "emptyDir": {}}],
+        ),
+        f"{C}.env[0].valueFrom.fileKeyRef.path: Invalid value: \"/a/../b\": must not contain '..'",
+    ),
+    (
+        "labels aren't changed by mounting",
+        pod(securityContext={"seLinuxChangePolicy": "MountOption"}),
+        'spec.securityContext.seLinuxChangePolicy: Unsupported value: "MountOption": '
+        'supported values: "Recursive"',
+    ),
+    (
+        "an operating system has a name",
+        pod(os={}),
+        "spec.os.name: Required value",
+    ),
+    (
+        "a Windows Pod has no resources of its own",
+        pod(os={"name": "windows"}, resources={"claims": [{"name": "a"}]}),
+        "spec.resources: Forbidden: may not be set for a windows pod",
+    ),
+    (
+        "keys of labels need a selector, and aren't looked at without one",
+        pod(topologySpreadConstraints=[{**SPREAD, "matchLabelKeys": ["A/B/C"]}]),
+        "spec.topologySpreadConstraints[0].matchLabelKeys: Forbidden: "
+        "must not be specified when labelSelector is not set",
+    ),
+    (
+        "a Pod's claims are looked up although it can't have them as a whole",
+        pod(resources={"claims": [{"name": "a"}]}),
+        "[spec.resources.claims: Forbidden: claims may not be set for Resources at pod-level, "
+        'spec.resources.claims[0]: Not found: "a": '
+        "must be one of the names in pod.spec.resourceClaims which is empty]",
+    ),
+    (
+        "a Pod as a whole has no claims",
+        pod(resources={"claims": []}),
+        "spec.resources.claims: Forbidden: claims may not be set for Resources at pod-level",
     ),
     (
         "a policy of resizing is of cpu or memory",
@@ -108,7 +182,7 @@ REFUSED: list[tuple[str, Document, str]] = [
             restartPolicy="Never",
         ),
         f'{C}.resizePolicy: Invalid value: "RestartContainer": '
-        "must be 'NotRequired' when `restartPolicy` is 'Never'",
+        "must be 'NotRequired' when pod `restartPolicy` is 'Never'",
     ),
     (
         "huge pages come in whole pages",
@@ -225,7 +299,8 @@ REFUSED: list[tuple[str, Document, str]] = [
         "a variable from a file names the file",
         pod({"env": [{"name": "A", "valueFrom": {"fileKeyRef": {"key": "K"}}}]}),
         f"[{C}.env[0].valueFrom.fileKeyRef.volumeName: Required value, "
-        f"{C}.env[0].valueFrom.fileKeyRef.path: Required value]",
+        f"{C}.env[0].valueFrom.fileKeyRef.path: Required value, "
+        f'{C}.env[0].valueFrom.fileKeyRef.volumeName: Not found: ""]',
     ),
 ]
 

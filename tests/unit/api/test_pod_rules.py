@@ -182,7 +182,8 @@ REFUSED: list[tuple[str, Document, str]] = [
                 {**SPREAD, "matchLabelKeys": ["a"], "labelSelector": {"matchLabels": {"a": "b"}}}
             ],
         ),
-        f'{MATCH_KEYS}[0]: Invalid value: "a": exists in both matchLabelKeys and labelSelector',
+        'spec.topologySpreadConstraints[0][0]: Invalid value: "a": '
+        "exists in both matchLabelKeys and labelSelector",
     ),
     (
         "an unusable selector ends the look at the template",

@@ -149,7 +149,7 @@ REFUSED: list[tuple[str, Document, str]] = [
     (
         "a CSI volume has a driver",
         volume(csi={"driver": ""}),
-        f'[{VOLUME}.csi.driver: Required value, {VOLUME}.csi.driver: Invalid value: "": <SD>]',
+        "spec.volumes[0].csi.driver: Required value",
     ),
     (
         "an iSCSI name is in a known form",

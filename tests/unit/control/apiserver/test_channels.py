@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from testbed.api.documents import Document
+from testbed.control.apiserver.incoming import SIZES_WAITING
 from testbed.control.apiserver.pods import LogOptions, Streams
-from testbed.control.apiserver.websocket import SIZES_WAITING
 from tests.unit.control.apiserver.live import Live, live_server
 
 POD = "/api/v1/namespaces/default/pods/p"
@@ -28,7 +28,14 @@ class Backend:
         raise AssertionError("not asked for")
 
     async def execute(
-        self, pod: Document, container: str, command: Sequence[str], streams: Streams, *, tty: bool
+        self,
+        pod: Document,
+        container: str,
+        command: Sequence[str],
+        streams: Streams,
+        *,
+        tty: bool,
+        stdin: bool,
     ) -> int:
         await streams.write(await streams.read())
         if tty:
@@ -36,7 +43,9 @@ class Backend:
             await streams.write(str(sizes[-1]).encode())
         return 3
 
-    async def attach(self, pod: Document, container: str, streams: Streams, *, tty: bool) -> int:
+    async def attach(
+        self, pod: Document, container: str, streams: Streams, *, tty: bool, stdin: bool
+    ) -> int:
         raise AssertionError("not asked for")
 
     async def dial(

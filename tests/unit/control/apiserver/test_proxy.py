@@ -32,11 +32,20 @@ class Backend:
         raise AssertionError("not asked for")
 
     async def execute(
-        self, pod: Document, container: str, command: Sequence[str], streams: Streams, *, tty: bool
+        self,
+        pod: Document,
+        container: str,
+        command: Sequence[str],
+        streams: Streams,
+        *,
+        tty: bool,
+        stdin: bool,
     ) -> int:
         raise AssertionError("not asked for")
 
-    async def attach(self, pod: Document, container: str, streams: Streams, *, tty: bool) -> int:
+    async def attach(
+        self, pod: Document, container: str, streams: Streams, *, tty: bool, stdin: bool
+    ) -> int:
         raise AssertionError("not asked for")
 
     async def dial(
