@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from testbed import __version__
 from testbed.api.documents import Document
 from testbed.api.objects import LABEL_HOSTNAME, LABEL_ZONE
+from testbed.control.controllers.node_lifecycle import well
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 #: The release whose behaviour is built here.
@@ -72,19 +73,10 @@ def node_document(node: NodeFacts, now: str) -> Document:
             "capacity": capacity,
             "allocatable": capacity,
             "addresses": [*addresses, {"type": "Hostname", "address": node.name}],
-            "conditions": [
-                {
-                    "type": "Ready",
-                    "status": "True",
-                    "reason": "KubeletReady",
-                    "message": "kubelet is posting ready status",
-                    "lastHeartbeatTime": now,
-                    "lastTransitionTime": now,
-                }
-            ],
+            "conditions": [{**each, "lastTransitionTime": now} for each in well(now)],
             "nodeInfo": {
                 "kubeletVersion": KUBERNETES_VERSION,
-                "kubeProxyVersion": KUBERNETES_VERSION,
+                "kubeProxyVersion": "",
                 "kernelVersion": platform.release(),
                 "osImage": "network namespace",
                 "containerRuntimeVersion": f"testbed://{__version__}",

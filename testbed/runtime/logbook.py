@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
-from testbed.runtime.logs import ContainerLog
+from testbed.runtime.logs import ContainerLog, delete
 
 #: (namespace, Pod).
 Key: TypeAlias = tuple[str, str]
@@ -40,11 +40,10 @@ class Logbook:
         path = self.file(key, container)
         if before := self._logs.get((key, container)):
             before.close()
-            previous = path.with_suffix(".previous.log")
-            path.replace(previous)
-            before.path = previous
+            delete(_previous(path))
+            before.move(_previous(path))
         else:
-            path.unlink(missing_ok=True)
+            delete(path)
         log = self._logs[key, container] = ContainerLog(path, before)
         return log
 
@@ -68,4 +67,9 @@ class Logbook:
         """The container goes, and its output."""
         log = self._logs[key, container]
         log.close()
-        log.path.unlink(missing_ok=True)
+        log.delete()
+        delete(_previous(log.path))
+
+
+def _previous(path: Path) -> Path:
+    return path.with_suffix(".previous.log")

@@ -42,12 +42,36 @@ TAINT_OF = {
     ("NetworkUnavailable", "True"): "node.kubernetes.io/network-unavailable",
     ("PIDPressure", "True"): "node.kubernetes.io/pid-pressure",
 }
-#: Conditions that nobody knows of while the kubelet is silent.
-FROM_KUBELET = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+#: What a kubelet says of a node that is well: condition → status, reason, message. Nobody knows of
+#: them while it is silent. Source: pkg/kubelet/nodestatus/setters.go.
+FROM_KUBELET = {
+    "MemoryPressure": (
+        "False",
+        "KubeletHasSufficientMemory",
+        "kubelet has sufficient memory available",
+    ),
+    "DiskPressure": ("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    "PIDPressure": ("False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    "Ready": ("True", "KubeletReady", "kubelet is posting ready status"),
+}
 #: The part of a zone's nodes from which on their trouble is taken to be the zone's.
 PARTIAL = 0.55
 EXCLUDED = "node.kubernetes.io/exclude-disruption"
 _REGION = "topology.kubernetes.io/region"
+
+
+def well(now: str) -> list[Document]:
+    """The conditions of a node that is well, as its kubelet posts them."""
+    return [
+        {
+            "type": kind,
+            "status": status,
+            "lastHeartbeatTime": now,
+            "reason": reason,
+            "message": message,
+        }
+        for kind, (status, reason, message) in FROM_KUBELET.items()
+    ]
 
 
 class NodeLifecycleController(Controller):
@@ -144,20 +168,8 @@ class NodeLifecycleController(Controller):
             return
         changed = copy.deepcopy(node)
         now = self.store.timestamp()
-        for entry in changed["status"]["conditions"]:
-            if entry["type"] in FROM_KUBELET[1:]:
-                set_condition(changed["status"], {**entry, "status": "False"}, now)
-        set_condition(
-            changed["status"],
-            {
-                "type": "Ready",
-                "status": "True",
-                "reason": "KubeletReady",
-                "message": "kubelet is posting ready status",
-                "lastHeartbeatTime": now,
-            },
-            now,
-        )
+        for condition in well(now):
+            set_condition(changed["status"], condition, now)
         self.api.update("nodes", changed, status=True)
         message = f"Node {name_of(node)} status is now: NodeReady"
         self.api.event(node, "Normal", "NodeReady", message)

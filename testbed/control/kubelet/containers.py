@@ -63,6 +63,7 @@ class Containers:
         main = pod.of(Role.MAIN)
         initialized = any(c.running or c.ended for c in main)
         policy = document["spec"].get("restartPolicy", "Always")
+        self._follow_images(document, pod)
         waits = self._keep_ephemeral(facts, pod, policy)
         over = initialized and not any(c.running or should_run(c, policy) for c in main)
         if over:
@@ -78,6 +79,28 @@ class Containers:
             if container.starting:
                 break  # as kubelet, which starts one after the other and waits for the hook
         return _soonest(waits)
+
+    def _follow_images(self, document: Document, pod: RunningPod) -> None:
+        """Take up images that have changed, all that may change of a container.
+
+        What runs is killed for it, except for an init container that comes to its end.
+        """
+        spec = document["spec"]
+        for wanted in [*(spec.get("initContainers") or ()), *spec["containers"]]:
+            container, image = pod.containers[wanted["name"]], wanted.get("image") or ""
+            if image == container.spec.get("image", ""):
+                continue
+            if not container.running:
+                container.take(image)
+            elif container.role is not Role.INIT and not container.redefined:
+                container.redefined = True
+                kind = "Init container" if container.role is Role.SIDECAR else "Container"
+                message = f"{kind} {container.name} definition changed"
+                if container.role is not Role.SIDECAR:
+                    message += ", will be restarted"
+                if container.stopping is None:
+                    self._event(document, "Normal", "Killing", message)
+                    self._begin_stopping(pod, container, grace_of(document))
 
     def _keep_ephemeral(self, facts: PodFacts, pod: RunningPod, policy: str) -> list[float | None]:
         """Start the containers that `kubectl debug` has added."""

@@ -51,6 +51,9 @@ def _recall_one(container: Container, entry: Document, now: float, wall: float) 
     container.last = _ended(last, now, wall) if last else None
     if "running" in state:
         container.running = True
+        if image := entry.get("image"):
+            # What runs is the image of that time: the Pod's may have changed since.
+            container.spec = {**container.spec, "image": image}
         container.started_at = state["running"]["startedAt"]
         container.begun = _lab_time(container.started_at, now, wall)
         container.started = bool(entry.get("started"))

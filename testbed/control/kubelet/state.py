@@ -102,6 +102,8 @@ class Container:
     ready: bool = False
     started: bool = False
     stopping: Stopping | None = None
+    #: Its image has changed while it ran: it runs again, whatever the restart policy says.
+    redefined: bool = False
     #: Its postStart hook is under way: until that has succeeded, it isn't reported as running.
     starting: bool = False
 
@@ -116,13 +118,19 @@ class Container:
         if self.ended is not None:
             self.restarts += 1
             self.last, self.ended = self.ended, None
-        self.starting = False
+        self.starting = self.redefined = False
         self.come_up()
 
     def come_up(self) -> None:
         """It runs: it is started and ready, unless a probe has to say so."""
         self.started = not self.spec.get("startupProbe")
         self.ready = self.started and not self.spec.get("readinessProbe")
+
+    def take(self, image: str) -> None:
+        """While it doesn't run: the next run is of another image, which hasn't failed yet."""
+        self.spec = {**self.spec, "image": image}
+        self.crash, self.pull = Backoff(), Backoff(BACKOFF_START)
+        self.not_before = 0.0
 
     @property
     def hook(self) -> Document | None:
@@ -174,9 +182,7 @@ def containers_of(document: Document) -> dict[str, Container]:
 
 def should_run(container: Container, policy: str) -> bool:
     """Whether a container runs, or is to be (re)started once its turn has come."""
-    if container.ended is None:
-        return True
-    if container.role is Role.SIDECAR:
+    if container.ended is None or container.redefined or container.role is Role.SIDECAR:
         return True
     if container.role is Role.EPHEMERAL:
         return False

@@ -83,7 +83,9 @@ def test_a_node_that_comes_back_is_ready_and_drops_deleted_pods() -> None:
     world.advance(400)
     world.start_node("w3")
     node = world.store.get("nodes", "", "w3")
-    assert node["status"]["conditions"][0]["status"] == "True"
+    found = {c["type"]: c["status"] for c in node["status"]["conditions"]}
+    pressures = dict.fromkeys(("MemoryPressure", "DiskPressure", "PIDPressure"), "False")
+    assert found == {**pressures, "Ready": "True"}
     assert not node["spec"].get("taints")
     assert len(world.pods()) == 3
 
