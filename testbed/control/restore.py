@@ -31,7 +31,5 @@ def restore(store: Store, admission: Allocators) -> None:
         )
         held.update((service.get("spec") or {}).get("clusterIPs") or ())
     for address in store.list(ip_addresses.RESOURCE):
-        labels = address["metadata"].get("labels") or {}
-        ours = labels.get("ipaddress.kubernetes.io/managed-by") == ip_addresses.MANAGED_BY
-        if ours and name_of(address) not in held:
+        if ip_addresses.is_managed(address) and name_of(address) not in held:
             store.delete(ip_addresses.RESOURCE, "", name_of(address))

@@ -17,6 +17,7 @@ from testbed.control.controllers.deployment import DeploymentController
 from testbed.control.controllers.endpoints import EndpointsController
 from testbed.control.controllers.endpointslice import EndpointSliceController
 from testbed.control.controllers.garbage import GarbageCollector
+from testbed.control.controllers.ip_address_repair import IPAddressRepair
 from testbed.control.controllers.mirroring import EndpointSliceMirroringController
 from testbed.control.controllers.namespace import NamespaceController
 from testbed.control.controllers.node_lifecycle import NodeLifecycleController
@@ -92,6 +93,7 @@ def control_plane(
         EndpointsController(client.acting_as("endpoint-controller")),
         EndpointSliceMirroringController(client.acting_as("endpoint-slice-mirroring-controller")),
         ServiceCIDRController(client),
+        IPAddressRepair(client.acting_as("ipallocator-repair-controller")),
         lifecycle,
         NamespaceController(client),
         GarbageCollector(client.acting_as("garbage-collector-controller")),

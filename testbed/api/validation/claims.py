@@ -18,8 +18,22 @@ from testbed.api.validation.names import NOT_POSITIVE, dns_label, dns_subdomain,
 _ONCE_PER_POD = "ReadWriteOncePod"
 _MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", _ONCE_PER_POD)
 _VOLUME_MODES = ("Block", "Filesystem")
-#: Metadata of a template that a claim takes over.
-_TEMPLATE_METADATA = ("annotations", "labels")
+#: Metadata that a claim doesn't take over from its template, in the order of Go's ObjectMeta.
+_OTHER_METADATA = (
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+)
 
 
 def claim_template(template: Document, path: str) -> list[FieldError]:
@@ -29,9 +43,9 @@ def claim_template(template: Document, path: str) -> list[FieldError]:
     errors = meta.annotation_map(metadata.get("annotations", {}), f"{where}.annotations")
     errors += meta.labels(metadata.get("labels", {}), f"{where}.labels")
     errors += [
-        FieldError.forbidden(f"{where}.{name}", "cannot be set")
-        for name in sorted(metadata)
-        if name not in _TEMPLATE_METADATA and metadata[name]
+        FieldError.forbidden(f"{where}.{'uID' if name == 'uid' else name}", "cannot be set")
+        for name in _OTHER_METADATA
+        if metadata.get(name)
     ]
     return errors + claim_spec(template.get("spec", {}), f"{path}.spec")
 

@@ -147,6 +147,26 @@ REFUSED: list[tuple[str, Document, str]] = [
         "must be between 1 and 255, inclusive]",
     ),
     (
+        "a claim takes labels and annotations over from its template, nothing else",
+        volume(
+            ephemeral={
+                "volumeClaimTemplate": {
+                    "metadata": {"uid": "u", "namespace": "n", "name": "a", "generateName": "g"},
+                    "spec": {
+                        "accessModes": ["ReadWriteOnce"],
+                        "resources": {"requests": {"storage": "1Gi"}},
+                    },
+                }
+            }
+        ),
+        "["
+        + ", ".join(
+            f"{VOLUME}.ephemeral.volumeClaimTemplate.metadata.{name}: Forbidden: cannot be set"
+            for name in ("name", "generateName", "namespace", "uID")
+        )
+        + "]",
+    ),
+    (
         "a CSI volume has a driver",
         volume(csi={"driver": ""}),
         "spec.volumes[0].csi.driver: Required value",
