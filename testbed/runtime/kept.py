@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from testbed.errors import TestbedError
 from testbed.fabric.namespace import Namespace, marks_of
 from testbed.runtime.echo import Identity, Port
 from testbed.runtime.hosts import Launch, Line
+from testbed.runtime.logs import SIZE_LIMIT
+from testbed.runtime.outbox import OVERHEAD
 from testbed.runtime.programs import inner_pid
 
 log = logging.getLogger(__name__)
@@ -51,7 +54,7 @@ class KeeperHost:
         self._pieces = b""
         self._silent_until = 0.0
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {}
-        self._early: dict[str, list[dict[str, Any]]] = {}
+        self._early: dict[str, _Early] = {}
         self._seen = _Seen(directory / SEEN_NAME)
         if resume:
             self._requests.sendall(self._seen.message)
@@ -194,7 +197,8 @@ class KeeperHost:
     def _take(self, key: str, taker: Callable[[dict[str, Any]], None]) -> None:
         """Give `taker` the events of `key`, also those that came before anybody knew it."""
         self._takers[key] = taker
-        for event in self._early.pop(key, ()):
+        early = self._early.pop(key, _Early())
+        for event in early.events:
             self._loop.call_soon(self._deliver, event)
 
     def forget(self, key: str) -> None:
@@ -233,7 +237,7 @@ class KeeperHost:
         if taker is not None:
             taker(event)
         elif event["key"] in self.echoes or event["key"] in self.programs or "exited" in event:
-            self._early.setdefault(event["key"], []).append(event)
+            self._early.setdefault(event["key"], _Early()).add(event)
 
     def close(self) -> None:
         """Leave the keeper; what runs there goes on."""
@@ -242,6 +246,24 @@ class KeeperHost:
         self._seen.close()
         self._answers.close()
         self._requests.close()
+
+
+class _Early:
+    """The events of a key that nobody takes yet: the newest SIZE_LIMIT bytes, and its end."""
+
+    def __init__(self) -> None:
+        self.events: deque[dict[str, Any]] = deque()
+        self._size = 0
+
+    def add(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        self._size += _size_of(event)
+        while self._size > SIZE_LIMIT and "exited" not in self.events[0]:
+            self._size -= _size_of(self.events.popleft())
+
+
+def _size_of(event: dict[str, Any]) -> int:
+    return len(event.get("printed") or event.get("line") or "") + OVERHEAD
 
 
 class _Seen:

@@ -13,7 +13,7 @@ from typing import Any
 from testbed.runtime.logs import SIZE_LIMIT
 
 #: What an event takes beside its text, in bytes.
-_OVERHEAD = 512
+OVERHEAD = 512
 #: How many dropped events may be on the list of those to send.
 _SLACK = 1000
 #: Of one key: as many unconfirmed bytes stop its output from being read, so many let it go on.
@@ -29,7 +29,7 @@ class _Event:
 
     @property
     def size(self) -> int:
-        return len(self.text) + _OVERHEAD
+        return len(self.text) + OVERHEAD
 
 
 class Outbox:

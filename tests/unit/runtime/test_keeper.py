@@ -195,6 +195,33 @@ def test_what_waits_for_a_control_plane_is_bounded(directory: Path, keeper: Proc
     in_loop(second)
 
 
+def test_what_nobody_takes_after_a_resume_is_bounded(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag = directory / "flag"
+
+    async def first(loop: asyncio.AbstractEventLoop) -> None:
+        host = KeeperHost(directory, loop)
+        wait = f"while [ ! -e {flag} ]; do sleep 0.01; done"
+        launch(host, Seen(), f"{wait}; head -c 2000000 /dev/zero; echo end; exit 6")
+        host.close()
+
+    async def second(loop: asyncio.AbstractEventLoop) -> None:
+        monkeypatch.setattr(kept, "SIZE_LIMIT", 1_000_000)
+        host, seen = KeeperHost(directory, loop, resume=True), Seen()
+        flag.touch()
+        while host.ask("state")["programs"]:
+            await asyncio.sleep(0.01)
+        host.adopt_program("uid/c", seen.output, seen.exited)
+        await until(lambda: seen.code is not None)
+        assert (seen.printed[-4:], seen.code) == (b"end\n", 6)
+        assert len(seen.printed) < 1_000_000
+        host.close()
+
+    in_loop(first)
+    in_loop(second)
+
+
 def test_a_program_on_a_terminal_has_its_size_and_its_input(directory: Path) -> None:
     async def body(loop: asyncio.AbstractEventLoop) -> None:
         host, seen = KeeperHost(directory, loop), Seen()
