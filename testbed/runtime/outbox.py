@@ -14,6 +14,8 @@ from testbed.runtime.logs import SIZE_LIMIT
 
 #: What an event takes beside its text, in bytes.
 _OVERHEAD = 512
+#: How many dropped events may be on the list of those to send.
+_SLACK = 1000
 #: Of one key: as many unconfirmed bytes stop its output from being read, so many let it go on.
 FULL, ROOM = 1 << 20, 1 << 19
 
@@ -54,7 +56,10 @@ class Outbox:
         self._number += 1
         text = json.dumps({"number": self._number, "key": key, **event}).encode() + b"\n"
         added = self._events[self._number] = _Event(key, text, "exited" in event)
-        self._unsent.append(self._number)
+        if self._sender is not None:
+            self._unsent.append(self._number)
+            if len(self._unsent) > 2 * len(self._events) + _SLACK:
+                self._unsent = deque(n for n in self._unsent if n in self._events)
         if not added.is_last:
             self._droppable.setdefault(key, deque()).append(self._number)
             self._sizes[key] = self._sizes.get(key, 0) + added.size

@@ -198,7 +198,25 @@ def test_exec_runs_in_the_pods_namespaces(lab: Cluster, kubectl: Kubectl) -> Non
     piped = kubectl("exec", "-i", "echo", "--", "tr", "a-z", "A-Z", input="shout\n")
     assert piped.stdout == "SHOUT\n"
     assert kubectl("exec", "echo", "--", "no-such-program").returncode != 0
+    without = kubectl("exec", "box", "--", "cat", input="not for it\n")
+    assert (without.returncode, without.stdout) == (0, "")
     lab.delete(pod("box"))
+
+
+def test_a_client_whose_program_does_not_read_holds_up_nobody(
+    lab: Cluster, kubectl: Kubectl
+) -> None:
+    lab.apply(pod("deaf", "image: busybox\nstdin: true\ncommand: [sleep, '1000']"))
+    config = str(run_directory(lab.name) / "kubeconfig")
+    command = ["kubectl", "--kubeconfig", config, "attach", "-i", "deaf"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        process.stdin.write(bytes(300_000))
+        process.stdin.flush()
+        found = kubectl("get", "pod", "deaf", "-o", "jsonpath={.status.phase}")
+        assert (found.returncode, found.stdout) == (0, "Running"), found.stderr
+        process.kill()
+    lab.delete(pod("deaf"))
 
 
 def test_a_program_sees_its_environment(lab: Cluster, kubectl: Kubectl) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from typing import Any, cast
 
 import pytest
@@ -102,5 +103,23 @@ def test_nobody_listening_stops_nothing() -> None:
         assert not box.is_full("k", was=False)
         box.forget("k")
         assert (await listen(box)).got == []
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("somebody", [False, True])
+def test_what_was_dropped_takes_no_memory(somebody: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "SIZE_LIMIT", 10_000)
+
+    async def body() -> None:
+        box = Outbox(lambda key: None)
+        if somebody:
+            await listen(box, stalls=True)
+        tracemalloc.start()
+        for number in range(20_000):
+            box.add("k", line=str(number))
+        taken = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert taken < 200_000
 
     asyncio.run(body())
