@@ -72,6 +72,17 @@ def is_active(pod: Document) -> bool:
     return phase not in TERMINAL_PHASES and not is_terminating(pod)
 
 
+def is_over(pod: Document) -> bool:
+    """It has ended, and nobody has deleted it yet."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase in TERMINAL_PHASES and not is_terminating(pod)
+
+
+def min_ready(owner: Document) -> int:
+    """The seconds for which a Pod of `owner` has to be ready until it counts as available."""
+    return int(owner["spec"].get("minReadySeconds") or 0)
+
+
 def seconds_until_available(pod: Document, min_ready: int, now: float) -> float | None:
     """0 if the Pod counts as available, the seconds left if it is ready, None if it isn't ready.
 

@@ -76,7 +76,7 @@ class DaemonSetController(Controller):
         self._update_status(owner, by_node, update)
         revisions.trim(self.api, owner, others, [str(revision_of(pod)) for pod in everyone])
         now = self.api.clock.wall()
-        waits = [pods.seconds_until_available(pod, _min_ready(owner), now) for pod in everyone]
+        waits = [pods.seconds_until_available(pod, pods.min_ready(owner), now) for pod in everyone]
         if again is not None:
             raise again
         if left := [wait for wait in (*waits, *self._again) if wait]:
@@ -130,7 +130,7 @@ class DaemonSetController(Controller):
         With a surge an old and a new one may be there until the new one is available. Source:
         podsShouldBeOnNode.
         """
-        ended = [pod for pod in members if _is_over(pod) and self._may_go(owner, node, pod)]
+        ended = [pod for pod in members if pods.is_over(pod) and self._may_go(owner, node, pod)]
         for pod in ended:
             self._tell_ended(owner, node, pod)
         live = [pod for pod in members if pods.is_active(pod)]
@@ -240,7 +240,7 @@ class DaemonSetController(Controller):
 
     def _is_available(self, owner: Document, pod: Document) -> bool:
         now = self.api.clock.wall()
-        return pods.seconds_until_available(pod, _min_ready(owner), now) == 0
+        return pods.seconds_until_available(pod, pods.min_ready(owner), now) == 0
 
     def _create(self, owner: Document, node: str, update: Document) -> None:
         template = copy.deepcopy(owner["spec"]["template"])
@@ -317,15 +317,6 @@ def _counts(owner: Document, nodes: int) -> tuple[int, int]:
 
 def _template_generation(owner: Document) -> str:
     return str((owner["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION) or "")
-
-
-def _is_over(pod: Document) -> bool:
-    phase = (pod.get("status") or {}).get("phase")
-    return phase in pods.TERMINAL_PHASES and not pods.is_terminating(pod)
-
-
-def _min_ready(owner: Document) -> int:
-    return int(owner["spec"].get("minReadySeconds") or 0)
 
 
 def _count(value: int | str, total: int) -> int:

@@ -24,7 +24,7 @@ from testbed.control.controllers.scale_down import Ranking
 from testbed.control.store import Event
 
 #: Pods that one pass makes or deletes at most.
-BURST = 500
+MOST_AT_ONCE = 500
 #: Seconds until Pods that couldn't be made are tried again.
 RETRY = 5.0
 FAILURE = "ReplicaFailure"
@@ -55,9 +55,9 @@ class ReplicaSetController(Controller):
     def _scale(self, replica_set: Document, active: list[Document]) -> None:
         missing = replica_set["spec"]["replicas"] - len(active)
         if missing > 0:
-            self._create(replica_set, min(missing, BURST))
+            self._create(replica_set, min(missing, MOST_AT_ONCE))
         elif missing < 0:
-            for pod in self._ranking(replica_set).worst(active)[: min(-missing, BURST)]:
+            for pod in self._ranking(replica_set).worst(active)[: min(-missing, MOST_AT_ONCE)]:
                 self._delete(replica_set, pod)
 
     def _create(self, replica_set: Document, missing: int) -> None:
@@ -118,7 +118,7 @@ class ReplicaSetController(Controller):
             return
         owned = [pod for pod in self.store.list("pods", key[0]) if is_owned_by(pod, replica_set)]
         active = [pod for pod in owned if pods.is_active(pod)]
-        now, minimum = self.api.clock.wall(), replica_set["spec"].get("minReadySeconds") or 0
+        now, minimum = self.api.clock.wall(), pods.min_ready(replica_set)
         waits = [pods.seconds_until_available(pod, minimum, now) for pod in active]
         template = replica_set["spec"]["template"].get("metadata", {}).get("labels") or {}
         counts = {

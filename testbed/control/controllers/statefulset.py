@@ -50,7 +50,11 @@ class StatefulSetController(Controller):
         waits = [
             wait
             for pod in left
-            if (wait := pods.seconds_until_available(pod, _min_ready(owner), self.api.clock.wall()))
+            if (
+                wait := pods.seconds_until_available(
+                    pod, pods.min_ready(owner), self.api.clock.wall()
+                )
+            )
         ]
         if again is not None:
             raise again
@@ -69,7 +73,7 @@ class StatefulSetController(Controller):
         unsettled = [pod for pod in _ascending(owner, claimed) if not self._is_settled(owner, pod)]
         for ordinal in wanted:
             pod = by_ordinal.pop(ordinal, None)
-            if pod is not None and _is_over(pod):
+            if pod is not None and pods.is_over(pod):
                 self._delete(owner, pod)
                 pod = None if self.store.find("pods", *pods.key_of(pod)) is None else pod
             if pod is None:
@@ -90,7 +94,7 @@ class StatefulSetController(Controller):
         if pods.is_terminating(pod):
             return False
         now = self.api.clock.wall()
-        return pods.seconds_until_available(pod, _min_ready(owner), now) == 0
+        return pods.seconds_until_available(pod, pods.min_ready(owner), now) == 0
 
     def _remove(
         self, owner: Document, condemned: list[Document], first: Document | None, ordered: bool
@@ -162,7 +166,7 @@ class StatefulSetController(Controller):
         if found is None:
             return
         now, wanted = self.api.clock.wall(), owner["spec"]["replicas"]
-        waits = [pods.seconds_until_available(pod, _min_ready(owner), now) for pod in claimed]
+        waits = [pods.seconds_until_available(pod, pods.min_ready(owner), now) for pod in claimed]
         live = [pod for pod in claimed if not pods.is_terminating(pod)]
         updated = sum(_revision(pod) == name_of(update) for pod in live)
         ready = sum(wait is not None for wait in waits)
@@ -224,15 +228,6 @@ def _ordinal(owner: Document, pod: Document) -> int | None:
 
 def _revision(pod: Document) -> str | None:
     return (pod["metadata"].get("labels") or {}).get(revisions.LABEL)
-
-
-def _is_over(pod: Document) -> bool:
-    phase = (pod.get("status") or {}).get("phase")
-    return phase in pods.TERMINAL_PHASES and not pods.is_terminating(pod)
-
-
-def _min_ready(owner: Document) -> int:
-    return int(owner["spec"].get("minReadySeconds") or 0)
 
 
 def _add_volumes(owner: Document, pod: Document, name: str) -> None:

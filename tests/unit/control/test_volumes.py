@@ -148,6 +148,19 @@ def test_every_container_gets_the_token_of_its_account_but_the_stored_pod_does_n
     assert "volumes" not in world.pod("web-0")["spec"]
 
 
+def test_a_pod_waits_for_its_service_account_and_says_so() -> None:
+    world = World(nodes=[("w1", "a")])
+    world.kubelet.volumes.access = ApiAccess("CA", access)
+    world.create("pods", pod("web-0", serviceAccountName="robot"))
+    told = next(message for _, reason, message in world.api.events if reason == "FailedMount")
+    assert told == (
+        f'MountVolume.SetUp failed for volume "{TOKEN_VOLUME}" : failed to fetch token: '
+        'serviceaccounts "robot" not found'
+    )
+    world.create("serviceaccounts", {"metadata": {"name": "robot", "namespace": "default"}})
+    assert world.pod("web-0")["status"]["phase"] == "Running"
+
+
 def test_a_container_that_mounts_something_in_the_tokens_place_keeps_it() -> None:
     mount = {"name": "own", "mountPath": TOKEN_PLACE}
     document = pod("web-0", containers=[{**container(), "volumeMounts": [mount]}])
