@@ -123,7 +123,7 @@ class Cluster(Packets, Surroundings):
         core = self.core
         if core.options.keep:
             port = core.api.port if core.api is not None else 0
-            stopped = core.control.kubelet.stopped_nodes
+            stopped = core.control.kubelet.nodes.silent
             LabRecord(self._topology_words, core.options, port, stopped).write(self.name)
 
     def _let_go(self) -> None:

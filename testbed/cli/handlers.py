@@ -77,7 +77,7 @@ def _impair(cluster: Cluster, arguments: Arguments, tell: Tell) -> list[str]:
             cluster.impair(place, **arguments)
         case "clear":
             cluster.clear_impairments()
-    silent_for = cluster.core.control.kubelet.silent_for
+    silent_for = cluster.core.control.kubelet.nodes.silent_for
     nodes = cluster.node_names()
     stopped = cluster.in_loop(lambda: [name for name in nodes if silent_for(name) is not None])
     return sorted({*cluster.core.impairments.places, *stopped})

@@ -78,7 +78,7 @@ def control_plane(
         slices = TwinSlices(client.acting_as("endpoint-slice-controller"), recorded_slices(twin))
     lifecycle = NodeLifecycleController(
         client.acting_as("node-controller"),
-        kubelet.silent_for,
+        kubelet.nodes.silent_for,
         client.acting_as("taint-eviction-controller"),
     )
     sandboxes.exited = kubelet.exited

@@ -100,7 +100,7 @@ class LabCore(Objects):
         )
         self.addons = Addons(fabric, topology, self.control.client, self.sandboxes, loop)
         self.control.kubelet.node_resolver = self.addons.dns.outside
-        self.control.kubelet.machines = {machine.name for machine in topology.nodes}
+        self.control.kubelet.nodes.machines = {machine.name for machine in topology.nodes}
         self.impairments = LabImpairments(fabric, topology, self._addresses_of)
         self.cloud = self._cloud()
         self.api: ApiServer | None = None
@@ -190,7 +190,7 @@ class LabCore(Objects):
         pods = take_over_pods(self)
         tell(f"{pods} Pods go on; {self.control.store.version} versions in the store")
         for name in record.stopped_nodes:
-            self.control.kubelet.stop_node(name)
+            self.control.kubelet.nodes.silence(name)
         await self._start_api()
         self._start_proxies()
         self._start_addons()
@@ -350,7 +350,7 @@ class LabCore(Objects):
         """The node's links go down, its kubelet falls silent."""
         self._set_links(name, up=False)
         self.control.kubelet.leases.renew()  # so far it has been heard
-        self.control.kubelet.stop_node(name)
+        self.control.kubelet.nodes.silence(name)
         self.control.manager.enqueue(self.control.lifecycle, ("", name))
 
     def start_node(self, name: str) -> None:

@@ -6,10 +6,10 @@ Source: pkg/kubelet (kubelet.go SyncPod, SyncTerminatingPod; kuberuntime compute
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from testbed.api.documents import Document, name_of, namespace_of
-from testbed.api.objects import Node, Pod
+from testbed.api.objects import Pod
 from testbed.control import pods
 from testbed.control.controllers.base import (
     REFUSED_RETRY,
@@ -21,11 +21,11 @@ from testbed.control.controllers.base import (
 from testbed.control.ipam import NodeAddresses
 from testbed.control.kubelet import deadline, echo_ports
 from testbed.control.kubelet.containers import Containers, grace_of
-from testbed.control.kubelet.environment import PodFacts
 from testbed.control.kubelet.files import pod_files
 from testbed.control.kubelet.host_ports import HostPorts
 from testbed.control.kubelet.leases import NodeLeases
 from testbed.control.kubelet.mounting import VolumeManager
+from testbed.control.kubelet.nodes import Nodes, internal_addresses
 from testbed.control.kubelet.recall import recall
 from testbed.control.kubelet.runtime import PodRuntime, Sandbox
 from testbed.control.kubelet.state import RunningPod, containers_of
@@ -53,10 +53,7 @@ class Kubelet(Controller):
         self.volumes = VolumeManager(api, runtime)
         self._running: dict[str, RunningPod] = {}
         self._addresses: dict[str, NodeAddresses] = {}
-        self._nodes: dict[str, tuple[Document, Node]] = {}
-        self._silent_since: dict[str, float] = {}
-        #: The names of the nodes that there are; None for whatever Nodes are in the store.
-        self.machines: Collection[str] | None = None
+        self.nodes = Nodes(api)
         self._deleted: list[str] = []
         #: Seconds until a Pod without a sandbox is looked at again, by uid.
         self._waits: dict[str, float] = {}
@@ -66,18 +63,14 @@ class Kubelet(Controller):
         #: Pods whose sandboxes go, and objects that go with them, at the end of a pass.
         self._leaving: list[RunningPod] = []
         self._ended: list[Key] = []
-        self.leases = NodeLeases(api, self._is_heard)
-        self._containers = Containers(api, runtime, self._look_again, self._is_heard)
+        self.leases = NodeLeases(api, self.nodes.is_heard)
+        self._containers = Containers(api, runtime, self._look_again, self.nodes.is_heard)
 
     # nodes
 
-    def stop_node(self, node: str) -> None:
-        """The node's kubelet falls silent: its Pods go on, nobody starts, ends or reports them."""
-        self._silent_since.setdefault(node, self.api.clock.now())
-
     def start_node(self, node: str) -> list[Key]:
-        """The node's kubelet is back; the Pods that it must look at."""
-        self._silent_since.pop(node, None)
+        """The node's kubelet is heard again; the Pods that it must look at."""
+        self.nodes.hear(node)
         keys = [
             (namespace_of(pod), name_of(pod))
             for pod in self.store.list("pods")
@@ -85,36 +78,6 @@ class Kubelet(Controller):
         ]
         keys += [p.sandbox.key for p in self._running.values() if p.sandbox.node == node]
         return list(dict.fromkeys(keys))
-
-    @property
-    def stopped_nodes(self) -> list[str]:
-        """The nodes whose kubelets are silent."""
-        return sorted(self._silent_since)
-
-    def silent_for(self, node: str) -> float | None:
-        """Seconds since the node's kubelet was last heard; None while it is heard.
-
-        A Node that no machine stands behind has no kubelet, since it was first asked about.
-        """
-        if self.machines is not None and node and node not in self.machines:
-            self._silent_since.setdefault(node, self.api.clock.now())
-        since = self._silent_since.get(node)
-        return None if since is None else self.api.clock.now() - since
-
-    def _is_heard(self, node: str) -> bool:
-        return self.silent_for(node) is None
-
-    def _node(self, name: str) -> Node:
-        """The Node; one that is gone as it was, for the Pods that still run on it."""
-        known = self._nodes.get(name)
-        document = self.store.find("nodes", "", name)
-        if document is None:
-            if known is None:
-                raise NotFoundError("nodes", "", name)
-            return known[1]
-        if known is None or known[0] is not document:
-            known = self._nodes[name] = (document, Node.from_document(document))
-        return known[1]
 
     # what to look at
 
@@ -159,7 +122,7 @@ class Kubelet(Controller):
         documents = [
             document
             for document in found
-            if document is not None and self._is_heard(document["spec"].get("nodeName") or "")
+            if document is not None and self.nodes.is_heard(document["spec"].get("nodeName") or "")
         ]
         self._start([document for document in documents if self._may_start(document)])
         for document in documents:
@@ -238,19 +201,13 @@ class Kubelet(Controller):
     def _with_volumes(self, document: Document) -> Document | None:
         """The Pod with all its volumes, set up; None where they can't be had yet."""
         pod = self.volumes.complete(document)
-        wait = self.volumes.set_up(pod, self._facts(pod, ()))
+        wait = self.volumes.set_up(pod, self.nodes.facts(pod, ()))
         if wait is None:
             self._waits.pop(pod["metadata"]["uid"], None)
             return pod
         self._waits[pod["metadata"]["uid"]] = wait
         self._report_waiting(document)
         return None
-
-    def _facts(self, document: Document, addresses: tuple[str, ...]) -> PodFacts:
-        name = document["spec"]["nodeName"]
-        node, known = self._node(name), self._nodes[name][0]
-        allocatable = (known.get("status") or {}).get("allocatable") or {}
-        return PodFacts(document, addresses, internal_addresses(node), allocatable)
 
     def _taken_up(self, sandbox: Sandbox, now: str) -> RunningPod:
         """The Pod of a sandbox that is there now; an earlier kubelet's containers run already."""
@@ -266,7 +223,7 @@ class Kubelet(Controller):
         return pod
 
     def _sandbox_for(self, pod: Document) -> Sandbox | None:
-        node = self._node(pod["spec"]["nodeName"])
+        node = self.nodes.get(pod["spec"]["nodeName"])
         host_network = bool(pod["spec"].get("hostNetwork"))
         recorded = Pod.from_document(pod).ips
         if host_network:
@@ -308,7 +265,7 @@ class Kubelet(Controller):
         left = self._seconds_left(document, pod.started)
         if left is not None and left <= 0:
             return self._expire(document, pod)
-        facts = self._facts(document, pod.sandbox.addresses)
+        facts = self.nodes.facts(document, pod.sandbox.addresses)
         wait = _sooner(self.volumes.refresh(document, facts), self._containers.keep(facts, pod))
         if phase_of(document, pod) in pods.TERMINAL_PHASES:
             self._leave_sandbox(pod)
@@ -408,7 +365,7 @@ class Kubelet(Controller):
             if pod is None:
                 self.volumes.forget(uid)
                 continue
-            if self._is_heard(pod.sandbox.node):
+            if self.nodes.is_heard(pod.sandbox.node):
                 self._leave_sandbox(pod)
                 del self._running[uid]
             else:
@@ -429,19 +386,10 @@ class Kubelet(Controller):
         current = self.store.find("pods", *pod.sandbox.key)
         if current is None:
             return
-        host_addresses = internal_addresses(self._node(pod.sandbox.node))
+        host_addresses = internal_addresses(self.nodes.get(pod.sandbox.node))
         status = pod_status(current, pod, host_addresses, self.store.timestamp())
         if status != current.get("status"):
             self.api.update("pods", {**current, "status": status}, status=True)
-
-
-def internal_addresses(node: Node) -> tuple[str, ...]:
-    """The node's InternalIPs, one per family."""
-    found: dict[bool, str] = {}
-    for kind, address in node.addresses:
-        if kind == "InternalIP":
-            found.setdefault(":" in address, address)
-    return tuple(found.values())
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:

@@ -589,7 +589,7 @@ def test_a_sandbox_that_fails_is_tried_again_every_ten_seconds_whatever_happens(
 
 def test_a_node_that_no_machine_stands_behind_has_no_kubelet() -> None:
     world = World()
-    world.kubelet.machines = {"w1", "w2", "w3"}
+    world.kubelet.nodes.machines = {"w1", "w2", "w3"}
     world.create("nodes", node("w9", "a", 9))
     world.create("pods", pod("web-0", nodeName="w9"))
     world.advance(60)

@@ -220,7 +220,7 @@ class World:
         self.runtime = FakeRuntime()
         self.kubelet = Kubelet(self.api, self.runtime)
         self.runtime.exited = self.kubelet.exited
-        self.lifecycle = NodeLifecycleController(self.api, self.kubelet.silent_for)
+        self.lifecycle = NodeLifecycleController(self.api, self.kubelet.nodes.silent_for)
         self.manager = Manager(self.store, self.clock)
         self.manager.add(
             DeploymentController(self.api),
@@ -263,7 +263,7 @@ class World:
         self.run()
 
     def stop_node(self, name: str) -> None:
-        self.kubelet.stop_node(name)
+        self.kubelet.nodes.silence(name)
         self.manager.enqueue(self.lifecycle, ("", name))
         self.run()
 
