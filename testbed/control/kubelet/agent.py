@@ -241,16 +241,16 @@ class Kubelet(Controller):
         made = pod_files(pod, addresses, self.store.find, self.node_resolver)
         for problem in made.problems:
             self.api.event(pod, "Warning", "DNSConfigForming", problem)
-        key = namespace_of(pod), name_of(pod)
+        hostname = node.name if host_network else made.hostname
         return Sandbox(
             pod["metadata"]["uid"],
-            key,
+            (namespace_of(pod), name_of(pod)),
             node.name,
             addresses,
             host_network,
             pod,
-            node.name if host_network else made.hostname,
-            made.files,
+            hostname,
+            {**made.files, "/etc/hostname": f"{hostname}\n"},
         )
 
     def _release(self, sandbox: Sandbox) -> None:

@@ -188,9 +188,14 @@ def test_exec_runs_in_the_pods_namespaces(lab: Cluster, kubectl: Kubectl) -> Non
     lab.apply(pod("echo", "image: anything"))
     for name, hostname in (("box", "crate"), ("echo", "echo")):
         done = kubectl(
-            "exec", name, "--", "sh", "-c", "hostname; cat /etc/hosts; ip -brief address"
+            "exec",
+            name,
+            "--",
+            "sh",
+            "-c",
+            "hostname; cat /etc/hostname /etc/hosts; ip -brief address",
         )
-        assert done.stdout.startswith(f"{hostname}\n"), done.stderr
+        assert done.stdout.startswith(f"{hostname}\n{hostname}\n"), done.stderr
         assert f"{address(lab, name)}\t{hostname}\n" in done.stdout
         assert f"{address(lab, name)}/" in done.stdout
     failed = kubectl("exec", "box", "--", "sh", "-c", "echo oops >&2; exit 7")

@@ -349,6 +349,7 @@ def test_the_files_of_a_pod_name_it_and_the_cluster_dns() -> None:
         in sandbox.files["/etc/hosts"]
     )
     assert "nameserver 10.96.0.10" in sandbox.files["/etc/resolv.conf"]
+    assert sandbox.files["/etc/hostname"] == "db\n"
 
 
 def test_a_missing_program_is_a_run_that_ended_and_backs_off() -> None:
