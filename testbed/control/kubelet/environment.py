@@ -132,10 +132,16 @@ def _data(kind: str, reference: Document, namespace: str, find: Finder) -> dict[
         if reference.get("optional"):
             return {}
         raise MissingReferenceError(f'{kind[:-1]} "{reference.get("name")}" not found')
-    data: dict[str, str] = found.get("data") or {}
     if kind == "secrets":
-        return {k: base64.b64decode(v).decode(errors="replace") for k, v in data.items()}
+        return {key: value.decode(errors="replace") for key, value in secret_data(found).items()}
+    data: dict[str, str] = found.get("data") or {}
     return data
+
+
+def secret_data(document: Document) -> dict[str, bytes]:
+    """What a Secret holds, by its keys."""
+    data = document.get("data") or {}
+    return {key: base64.b64decode(value or "") for key, value in data.items()}
 
 
 def _value_from(source: Document, container: Document, facts: PodFacts, find: Finder) -> str | None:

@@ -20,6 +20,7 @@ from testbed.control.kubelet.environment import (
     PodFacts,
     field_value,
     resource_value,
+    secret_data,
     variables_from,
 )
 
@@ -238,9 +239,9 @@ def _keys(kind: str, source: Document, mode: int, facts: PodFacts, find: Finder)
 
 
 def _data(kind: str, document: Document) -> dict[str, bytes]:
-    data = document.get("data") or {}
     if kind == "secret":
-        return {key: base64.b64decode(value or "") for key, value in data.items()}
+        return secret_data(document)
+    data = document.get("data") or {}
     binary = document.get("binaryData") or {}
     return {
         **{key: value.encode() for key, value in data.items()},

@@ -29,13 +29,40 @@ from testbed.control.kubelet.runtime import Outcome
 from testbed.control.store import NotFoundError, Store
 
 
-class PlainApi:
-    """A ClusterApi that admits everything as it is."""
+class StoreApi:
+    """A ClusterApi that writes to a store and does nothing else."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.store = Store(clock)
         self.events: list[tuple[str, str, str]] = []
+
+    def create(self, resource: str, document: Document) -> Document:
+        return self.store.create(resource, document)
+
+    def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
+        return self.store.update(resource, document, status=status)
+
+    def delete(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        *,
+        grace: int | None = None,
+        propagation: str = "",
+    ) -> None:
+        self.store.delete(resource, namespace, name, grace=grace)
+
+    def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
+        self.events.append((kind, reason, message))
+
+
+class PlainApi(StoreApi):
+    """A ClusterApi that admits everything as it is."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
         self._random = random.Random(1)
 
     def create(self, resource: str, document: Document) -> Document:
@@ -44,9 +71,6 @@ class PlainApi:
         if "name" not in meta:
             meta["name"] = names.generate(meta["generateName"], self._random)
         return self.store.create(resource, document)
-
-    def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
-        return self.store.update(resource, document, status=status)
 
     def delete(
         self,
@@ -71,9 +95,6 @@ class PlainApi:
         bound = copy.deepcopy(pod)
         bound["spec"]["nodeName"] = node
         return self.store.update("pods", bound, status=True)
-
-    def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
-        self.events.append((kind, reason, message))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import random
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import Any
 import aiohttp
 
 from testbed.api.admission import Admission
+from testbed.api.documents import Document
 from testbed.api.resources import by_name
-from testbed.control.apiserver.pods import PodBackend
+from testbed.control.apiserver.pods import LogOptions, PodBackend, Streams
 from testbed.control.apiserver.server import ApiServer
 from testbed.control.registry import Registry
 from testbed.control.store import Store
 
-Document = dict[str, Any]
 JSON = "application/json"
 
 
@@ -37,6 +37,37 @@ class SystemClock:
 
     def call_later(self, delay: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay, call)
+
+
+class NoPods:
+    """What a PodBackend is asked for by mistake; tests write what they do ask for."""
+
+    def logs(
+        self, pod: Document, container: str, options: LogOptions
+    ) -> AsyncGenerator[bytes, None]:
+        raise AssertionError("not asked for")
+
+    async def execute(
+        self,
+        pod: Document,
+        container: str,
+        command: Sequence[str],
+        streams: Streams,
+        *,
+        tty: bool,
+        stdin: bool,
+    ) -> int:
+        raise AssertionError("not asked for")
+
+    async def attach(
+        self, pod: Document, container: str, streams: Streams, *, tty: bool, stdin: bool
+    ) -> int:
+        raise AssertionError("not asked for")
+
+    async def dial(
+        self, pod: Document, port: int, address: str = ""
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        raise AssertionError("not asked for")
 
 
 @dataclass(frozen=True)

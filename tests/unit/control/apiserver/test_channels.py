@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -12,20 +12,15 @@ import pytest
 
 from testbed.api.documents import Document
 from testbed.control.apiserver.incoming import SIZES_WAITING
-from testbed.control.apiserver.pods import LogOptions, Streams
-from tests.unit.control.apiserver.live import Live, live_server
+from testbed.control.apiserver.pods import Streams
+from tests.unit.control.apiserver.live import Live, NoPods, live_server
 
 POD = "/api/v1/namespaces/default/pods/p"
 V4 = "v4.channel.k8s.io"
 
 
-class Backend:
+class Backend(NoPods):
     """exec gives back what it is sent; port 7 echoes, the others refuse."""
-
-    def logs(
-        self, pod: Document, container: str, options: LogOptions
-    ) -> AsyncGenerator[bytes, None]:
-        raise AssertionError("not asked for")
 
     async def execute(
         self,
@@ -42,11 +37,6 @@ class Backend:
             sizes = [await streams.resized() for _ in range(SIZES_WAITING)]
             await streams.write(str(sizes[-1]).encode())
         return 3
-
-    async def attach(
-        self, pod: Document, container: str, streams: Streams, *, tty: bool, stdin: bool
-    ) -> int:
-        raise AssertionError("not asked for")
 
     async def dial(
         self, pod: Document, port: int, address: str = ""

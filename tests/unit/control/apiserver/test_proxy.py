@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -15,38 +15,15 @@ import pytest
 from yarl import URL
 
 from testbed.api.documents import Document
-from testbed.control.apiserver.pods import LogOptions, Streams
-from tests.unit.control.apiserver.live import Live, live_server
+from tests.unit.control.apiserver.live import Live, NoPods, live_server
 
 GOLDEN = Path(__file__).parents[3] / "golden"
 DEFAULT = "/api/v1/namespaces/default"
 ADDRESS = "10.244.1.3"
 
 
-class Backend:
+class Backend(NoPods):
     """Every port answers with the Pod's name, the request line and the body."""
-
-    def logs(
-        self, pod: Document, container: str, options: LogOptions
-    ) -> AsyncGenerator[bytes, None]:
-        raise AssertionError("not asked for")
-
-    async def execute(
-        self,
-        pod: Document,
-        container: str,
-        command: Sequence[str],
-        streams: Streams,
-        *,
-        tty: bool,
-        stdin: bool,
-    ) -> int:
-        raise AssertionError("not asked for")
-
-    async def attach(
-        self, pod: Document, container: str, streams: Streams, *, tty: bool, stdin: bool
-    ) -> int:
-        raise AssertionError("not asked for")
 
     async def dial(
         self, pod: Document, port: int, address: str = ""

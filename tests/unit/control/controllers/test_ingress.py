@@ -9,36 +9,18 @@ from testbed.api.documents import Document
 from testbed.clock import ManualClock
 from testbed.control.controllers.base import Manager
 from testbed.control.controllers.ingress import IngressController
-from testbed.control.store import Store
 from testbed.ingress import manifests
 from testbed.ingress.model import Configuration
+from tests.unit.control.world import StoreApi
 
 
-class Api:
+class Api(StoreApi):
     def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.store = Store(self.clock)
-        self.events: list[tuple[str, str]] = []
-
-    def create(self, resource: str, document: Document) -> Document:
-        return self.store.create(resource, document)
-
-    def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
-        return self.store.update(resource, document, status=status)
-
-    def delete(
-        self,
-        resource: str,
-        namespace: str,
-        name: str,
-        *,
-        grace: int | None = None,
-        propagation: str = "",
-    ) -> None:
-        self.store.delete(resource, namespace, name, grace=grace)
+        super().__init__(ManualClock())
+        self.told: list[tuple[str, str]] = []
 
     def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
-        self.events.append((involved["metadata"]["name"], reason))
+        self.told.append((involved["metadata"]["name"], reason))
 
 
 class Proxies:
@@ -84,8 +66,8 @@ class World:
         self.manager.run()
 
     def take_events(self) -> list[tuple[str, str]]:
-        events = [e for e in self.api.events if e[1] in ("Sync", "Rejected")]
-        self.api.events.clear()
+        events = [e for e in self.api.told if e[1] in ("Sync", "Rejected")]
+        self.api.told.clear()
         return events
 
 

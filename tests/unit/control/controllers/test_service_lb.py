@@ -15,35 +15,14 @@ from testbed.cloud.interface import CloudError
 from testbed.control.controllers.base import Manager
 from testbed.control.controllers.service_lb import FINALIZER, ServiceController
 from testbed.control.store import NotFoundError, Store
+from tests.unit.control.world import StoreApi
 
 WEB = NamespacedName("default", "web")
 
 
-class Api:
+class Api(StoreApi):
     def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.store = Store(self.clock)
-        self.events: list[tuple[str, str, str]] = []
-
-    def create(self, resource: str, document: Document) -> Document:
-        return self.store.create(resource, document)
-
-    def update(self, resource: str, document: Document, *, status: bool = False) -> Document:
-        return self.store.update(resource, document, status=status)
-
-    def delete(
-        self,
-        resource: str,
-        namespace: str,
-        name: str,
-        *,
-        grace: int | None = None,
-        propagation: str = "",
-    ) -> None:
-        self.store.delete(resource, namespace, name, grace=grace)
-
-    def event(self, involved: Document, kind: str, reason: str, message: str) -> None:
-        self.events.append((kind, reason, message))
+        super().__init__(ManualClock())
 
 
 class Memory:
